@@ -1,0 +1,70 @@
+"""What all commands share: the common flags, and one way from errors to exit codes."""
+
+import argparse
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from slstt import __version__
+from slstt.errors import SlsttError
+
+INTERRUPTED = 130
+
+
+def parser(program: str, description: str, examples: str) -> argparse.ArgumentParser:
+    """An argument parser with `--debug`, `--quiet` and `--version`; `examples` stand below the options, copyable."""
+    made = argparse.ArgumentParser(
+        prog=program,
+        description=description,
+        epilog=f"examples:\n{examples}\n\nexit codes: 0 all done; 1 some clips or folds failed, the rest is kept; "
+        "2 usage or config;\n3 data or weights missing or unreadable; 130 interrupted, work saved.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    made.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    made.add_argument("--quiet", action="store_true", help="no progress, only results and errors")
+    made.add_argument("--version", action="version", version=f"slstt {__version__}")
+    return made
+
+
+def run(
+    arguments_parser: argparse.ArgumentParser,
+    body: Callable[[argparse.Namespace], int],
+    argv: Sequence[str] | None,
+) -> int:
+    """Parse `argv`, run `body`, and turn what goes wrong into lines on stderr and an exit code.
+
+    `section.key=value` overrides may stand anywhere among the options, so unnamed and named arguments mix freely.
+    """
+    program = arguments_parser.prog
+    try:
+        arguments = arguments_parser.parse_intermixed_args(argv)
+    except SystemExit as leave:
+        return leave.code if isinstance(leave.code, int) else 2
+    try:
+        return body(arguments)
+    except SlsttError as error:
+        if arguments.debug:
+            traceback.print_exc()
+        for problem in error.problems:
+            print(f"{program}: error: {problem}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        if arguments.debug:
+            traceback.print_exc()
+        print(
+            f"{program}: interrupted; finished work is kept, run the same command to continue",
+            file=sys.stderr,
+        )
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except Exception as error:
+        if arguments.debug:
+            raise
+        print(
+            f"{program}: error: {type(error).__name__}: {error} (a fault in slstt; --debug shows where)",
+            file=sys.stderr,
+        )
+        return 1

@@ -1,0 +1,1 @@
+"""The data sets in their native layouts, their protocols, and the tables and caches between the stages."""

@@ -1,0 +1,107 @@
+"""One annotated clip, and the table of clips (`index.csv`) that preprocessing leaves and training reads."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from slstt.files import read_csv, write_csv
+
+INDEX_COLUMNS = ("dataset", "subject", "clip", "emotion", "onset", "apex", "offset", "frames", "folder")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A micro-expression clip as its data set's annotation gives it.
+
+    Frame numbers are those of the data set (in the frame files' names), not positions in a list.
+    """
+
+    dataset: str
+    """`casme2`, `samm` or `smic`."""
+    subject: str
+    """Always text: `sub01`, `006`, `s01`."""
+    name: str
+    """The clip's folder name: `EP02_01f`, `006_1_2`, `s01_ne_01`."""
+    emotion: str
+    """Lower case, as annotated: `happiness`, `others`, `negative`, ..."""
+    onset: int
+    apex: int | None
+    """None where the annotation has none (`/` in CASME II)."""
+    offset: int
+    folder: Path
+    """Where the frames lie."""
+    frames: Mapping[int, Path] = field(default_factory=dict, repr=False)
+    """Frame number -> file, ascending. Empty on clips read back from `index.csv`."""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """(dataset, subject, name): unique over all data sets."""
+        return (self.dataset, self.subject, self.name)
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something a reader, the check or the pipeline noticed about one clip, and what comes of it."""
+
+    dataset: str
+    subject: str
+    clip: str
+    kind: str
+    """A short name from a fixed list, e.g. `apex_missing`, `no_folder`, `no_face`."""
+    reason: str
+    """One line for the user: what is wrong and what was or will be done."""
+    action: Literal["failure", "flag", "ignored"]
+    """failure: no flow file, `failures.csv`; flag: kept with a remark, `flags.csv`; ignored: only counted."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """What was found under one `--root`: a data set in one of its published layouts."""
+
+    dataset: str
+    layout: str
+    """For people, e.g. `CASME II, selected raw frames (CASME2_RAW_selected)`."""
+    root: Path
+    annotations: Path | None
+    clips: tuple[Clip, ...]
+    remarks: tuple[Remark, ...] = ()
+
+
+def write_index(path: Path, clips: Iterable[Clip]) -> None:
+    """Write clips as `index.csv`, sorted by key; an unknown apex is an empty cell."""
+    write_csv(
+        path,
+        INDEX_COLUMNS,
+        (
+            (
+                c.dataset,
+                c.subject,
+                c.name,
+                c.emotion,
+                c.onset,
+                "" if c.apex is None else c.apex,
+                c.offset,
+                len(c.frames),
+                c.folder,
+            )
+            for c in sorted(clips, key=lambda clip: clip.key)
+        ),
+    )
+
+
+def read_index(path: Path) -> list[Clip]:
+    """Read `index.csv` back; `frames` stays empty. Raises DataError where the file is missing or malformed."""
+    return [
+        Clip(
+            row["dataset"],
+            row["subject"],
+            row["clip"],
+            row["emotion"],
+            int(row["onset"]),
+            int(row["apex"]) if row["apex"] else None,
+            int(row["offset"]),
+            Path(row["folder"]),
+        )
+        for row in read_csv(path, INDEX_COLUMNS)
+    ]

@@ -1,0 +1,1 @@
+"""Synthetic subjects whose faces move by action units, in any of the native layouts."""

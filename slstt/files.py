@@ -1,0 +1,96 @@
+"""Files that are either whole or absent: written under a temporary name, then moved into place."""
+
+import csv
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from slstt.errors import DataError
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; when the block ends well, move it into place.
+
+    An exception, a full disk or a kill leaves `path` as it was. Raises DataError where the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror}); free space or choose another folder") from error
+    part = Path(name)
+    try:
+        yield part
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        part.chmod(0o644)
+        part.replace(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror}); free space or choose another folder") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, whole or not at all."""
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV file with a header row, whole or not at all."""
+    with whole_file(path) as part, part.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Read a CSV file as text rows; every cell stays text, so `006` keeps its zeros.
+
+    Raises DataError where the file is missing, is not text, lacks one of `columns`, or has a row of another length.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            rows = list(csv.reader(stream, strict=True))
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: not found") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: unreadable as CSV ({error})") from error
+    if not rows:
+        raise DataError(f"{path}: empty; expected a header with {', '.join(columns)}")
+    header = rows[0]
+    problems = [f"{path}: column '{name}' is missing" for name in columns if name not in header]
+    problems += [f"{path}: column '{name}' appears twice" for name in sorted(set(header)) if header.count(name) > 1]
+    problems += [
+        f"{path}: line {number} has {len(row)} cells, the header {len(header)}"
+        for number, row in enumerate(rows[1:], start=2)
+        if row and len(row) != len(header)
+    ]
+    if problems:
+        raise DataError(*problems)
+    return [dict(zip(header, row, strict=True)) for row in rows[1:] if row]
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def fingerprint(settings: Mapping[str, Any]) -> str:
+    """A short hexadecimal name of `settings` (JSON values, paths, nested): equal settings, equal name."""
+    text = json.dumps(settings, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""From native clips to cached onset-referenced flow."""
