@@ -18,8 +18,8 @@ demo: install
 test: install
 	$(BIN)/python -m pytest -n 2 -m 'not slow'
 
-test-all: install
-	$(BIN)/python -m pytest -n 2
+test-all: test
+	$(BIN)/python -m pytest -n 2 -m slow
 
 check: install
 	$(BIN)/ruff check .

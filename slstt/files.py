@@ -50,11 +50,12 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV file with a header row, whole or not at all."""
+    """Write a CSV file with a header row, whole or not at all; a carriage return inside a cell becomes a blank."""
     with whole_file(path) as part, part.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(header)
-        writer.writerows(rows)
+        # Python < 3.13 leaves a lone carriage return unquoted, which would end the row when read back.
+        writer.writerows([str(cell).replace("\r", " ") for cell in row] for row in rows)
 
 
 def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:

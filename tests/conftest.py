@@ -1,10 +1,14 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# The machine's speed is no property of the code.
+hypothesis.settings.register_profile("slstt", deadline=None)
+hypothesis.settings.load_profile("slstt")
 
 
 @pytest.fixture(scope="session")

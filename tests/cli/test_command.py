@@ -1,0 +1,53 @@
+import argparse
+
+import pytest
+
+from slstt.cli import command
+from slstt.errors import CheckpointError, ConfigError, DataError, SlsttError, WeightsError
+
+
+def run(body, argv=()) -> int:
+    return command.run(command.parser("slstt-x", "does x", "  slstt-x"), body, list(argv))
+
+
+def raising(error: BaseException):
+    def body(arguments: argparse.Namespace) -> int:
+        raise error
+
+    return body
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (SlsttError("x"), 1),
+        (ConfigError("x"), 2),
+        (DataError("x"), 3),
+        (WeightsError("x"), 3),
+        (CheckpointError("x"), 3),
+        (KeyboardInterrupt(), 130),
+        (ZeroDivisionError("x"), 1),
+    ],
+)
+def test_every_error_ends_with_its_code_and_no_traceback(
+    error: BaseException, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(raising(error)) == code
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("slstt-x: ") and "Traceback" not in err
+
+
+def test_every_problem_has_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    run(raising(DataError("a: gone", "b: torn")))
+    assert capsys.readouterr().err == "slstt-x: error: a: gone\nslstt-x: error: b: torn\n"
+
+
+def test_debug_shows_where(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(raising(DataError("a: gone")), ["--debug"]) == 3
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_usage_errors_and_help_return_instead_of_leaving(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(lambda arguments: 0, ["--nonsense"]) == 2
+    assert run(lambda arguments: 0, ["--help"]) == 0
+    assert "exit codes" in capsys.readouterr().out

@@ -1,0 +1,96 @@
+import errno
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slstt.errors import DataError
+from slstt.files import fingerprint, read_csv, sha256, whole_file, write_csv, write_json
+
+
+def test_a_failing_block_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), whole_file(path) as part:
+        part.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    with pytest.raises(DataError, match=r"a\.txt: cannot be written .*free space"), whole_file(path) as part:
+        part.write_text("half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    with pytest.raises(DataError, match=r"index\.csv: cannot be written"):
+        write_csv(tmp_path / "out" / "index.csv", ["a"], [])
+
+
+cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=12)
+
+
+@given(rows=st.lists(st.tuples(cells, cells), max_size=8))
+def test_text_survives_a_csv_round_trip(rows: list[tuple[str, str]], tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("csv") / "t.csv"
+    write_csv(path, ["a", "b"], rows)
+    assert [(row["a"], row["b"]) for row in read_csv(path, ["a", "b"])] == rows
+
+
+def test_a_carriage_return_cannot_break_a_row(tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", ["a", "b"], [("x\ry", 1)])
+    assert read_csv(tmp_path / "t.csv", ["a", "b"]) == [{"a": "x y", "b": "1"}]
+
+
+def test_leading_zeros_stay(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("subject\n006\n013\n")
+    assert [row["subject"] for row in read_csv(path, ["subject"])] == ["006", "013"]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (b"", "empty"),
+        (b"subject\n1\n", "column 'clip' is missing"),
+        (b"clip,subject\n1\n", "line 2 has 1 cells, the header 2"),
+        (b"clip,clip\n1,2\n", "appears twice"),
+        (b"clip\n\xff\xfe\n", "unreadable as CSV"),
+        (b'clip\n"open\n', "unreadable as CSV"),
+    ],
+)
+def test_malformed_csv_is_one_clear_error(text: bytes, complaint: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(text)
+    with pytest.raises(DataError, match=complaint) as caught:
+        read_csv(path, ["clip"])
+    assert all("t.csv" in problem for problem in caught.value.problems)
+
+
+def test_a_missing_csv_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.csv: not found"):
+        read_csv(tmp_path / "none.csv", [])
+
+
+def test_fingerprint_sees_values_not_order() -> None:
+    assert fingerprint({"a": 1, "b": {"c": [1, 2]}}) == fingerprint({"b": {"c": [1, 2]}, "a": 1})
+    assert fingerprint({"a": 1}) != fingerprint({"a": 2})
+    assert fingerprint({"path": Path("x")}) == fingerprint({"path": "x"})
+
+
+def test_sha256_of_the_standard_s_example(tmp_path: Path) -> None:
+    # FIPS 180-2, appendix B.1
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_json_is_readable_text(tmp_path: Path) -> None:
+    write_json(tmp_path / "m.json", {"folder": Path("ü"), "n": 1})
+    assert (tmp_path / "m.json").read_text(encoding="utf-8") == '{\n  "folder": "ü",\n  "n": 1\n}\n'
