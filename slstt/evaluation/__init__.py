@@ -1,1 +1,1 @@
-"""From predictions to metrics, comparisons, figures and reports."""
+"""From `predictions.csv` to scores, intervals, comparisons and the report; nothing here needs torch but `attention`."""

@@ -1,0 +1,254 @@
+"""Accuracy, UF1 and UAR from one pooled confusion matrix, with intervals by resampling subjects.
+
+UF1 is the mean over the classes of 2TP / (2TP + FP + FN), UAR the mean over the classes of TP / N (See et al.,
+MEGC 2019), both of the confusion matrix pooled over all folds, never averaged over folds. The classes are pinned: a
+class absent from both true and predicted labels counts 0, with a warning, as does the recall of a class without clips.
+"""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from slstt.errors import DataError
+from slstt.evaluation.predictions import Predictions
+
+SCORES = ("accuracy", "uf1", "uar")
+DRAWS = 2000
+LEVEL = 0.95
+
+
+class AbsentClassWarning(UserWarning):
+    """A class without clips took part in a mean over the classes, as 0."""
+
+
+def confusion(true: Sequence[Any], predicted: Sequence[Any], labels: Sequence[Any]) -> np.ndarray:
+    """The (C, C) int64 confusion matrix: rows true, columns predicted, both in the order of `labels`.
+
+    Raises DataError where a label is not in `labels` or the two sequences differ in length.
+    """
+    order = {_plain(label): i for i, label in enumerate(labels)}
+    true, predicted = [_plain(label) for label in true], [_plain(label) for label in predicted]
+    if len(true) != len(predicted):
+        raise DataError(f"{len(true)} true labels and {len(predicted)} predicted ones do not belong together")
+    if outside := sorted({str(label) for label in (*true, *predicted) if label not in order}):
+        raise DataError(f"labels outside the classes {[str(label) for label in labels]}: {', '.join(outside)}")
+    size = len(order)
+    cells = [order[t] * size + order[p] for t, p in zip(true, predicted, strict=True)]
+    return np.bincount(np.array(cells, dtype=np.int64), minlength=size * size).reshape(size, size)
+
+
+def accuracy(true: Sequence[Any], predicted: Sequence[Any], labels: Sequence[Any] | None = None) -> float:
+    """The share of clips recognised, 0..1; 0 without clips."""
+    if labels is None:
+        labels = sorted({_plain(label) for label in (*true, *predicted)})
+    return float(accuracy_of(confusion(true, predicted, labels)))
+
+
+def uf1(true: Sequence[Any], predicted: Sequence[Any], labels: Sequence[Any]) -> float:
+    """Unweighted F1, 0..1: the mean over `labels` of 2TP / (2TP + FP + FN).
+
+    Warns (AbsentClassWarning) of a class absent from both; it counts 0. `uf1_of(confusion(...))` is silent.
+    """
+    matrix = confusion(true, predicted, labels)
+    _warn(matrix.sum(0) + matrix.sum(1) == 0, labels, "is absent from true and predicted labels: its F1")
+    return float(uf1_of(matrix))
+
+
+def uar(true: Sequence[Any], predicted: Sequence[Any], labels: Sequence[Any]) -> float:
+    """Unweighted average recall, 0..1: the mean over `labels` of TP / N.
+
+    Warns (AbsentClassWarning) of a class without true clips; it counts 0.
+    """
+    matrix = confusion(true, predicted, labels)
+    _warn(matrix.sum(1) == 0, labels, "has no true clips: its recall")
+    return float(uar_of(matrix))
+
+
+def accuracy_of(matrix: np.ndarray) -> np.ndarray:
+    """Accuracy of confusion matrices (..., C, C) -> (...)."""
+    return _ratio(_hits(matrix).sum(-1), matrix.sum((-2, -1)))
+
+
+def recall_of(matrix: np.ndarray) -> np.ndarray:
+    """Recall of each class of confusion matrices (..., C, C) -> (..., C); 0 for a class without clips."""
+    return _ratio(_hits(matrix), matrix.sum(-1))
+
+
+def precision_of(matrix: np.ndarray) -> np.ndarray:
+    """Precision of each class of confusion matrices (..., C, C) -> (..., C); 0 for a class never predicted."""
+    return _ratio(_hits(matrix), matrix.sum(-2))
+
+
+def f1_of(matrix: np.ndarray) -> np.ndarray:
+    """F1 of each class of confusion matrices (..., C, C) -> (..., C): 2TP / (2TP + FP + FN), and 0 for 0/0."""
+    return _ratio(2 * _hits(matrix), matrix.sum(-1) + matrix.sum(-2))
+
+
+def uf1_of(matrix: np.ndarray) -> np.ndarray:
+    """UF1 of confusion matrices (..., C, C) -> (...)."""
+    return f1_of(matrix).mean(-1)
+
+
+def uar_of(matrix: np.ndarray) -> np.ndarray:
+    """UAR of confusion matrices (..., C, C) -> (...)."""
+    return recall_of(matrix).mean(-1)
+
+
+def scores_of(matrix: np.ndarray) -> dict[str, Any]:
+    """The three scores of confusion matrices (..., C, C), each (...)."""
+    return {"accuracy": accuracy_of(matrix), "uf1": uf1_of(matrix), "uar": uar_of(matrix)}
+
+
+def subject_confusions(
+    predictions: Predictions, subjects: Sequence[tuple[str, str]] | None = None
+) -> tuple[tuple[tuple[str, str], ...], np.ndarray]:
+    """The confusion matrix of each subject: ((dataset, subject) pairs, sorted; (S, C, C) int64)."""
+    subjects = predictions.subjects if subjects is None else tuple(subjects)
+    place = {subject: i for i, subject in enumerate(subjects)}
+    order = {label: i for i, label in enumerate(predictions.classes)}
+    matrices = np.zeros((len(subjects), len(order), len(order)), dtype=np.int64)
+    for key, true, predicted in zip(predictions.keys, predictions.true, predictions.predicted, strict=True):
+        matrices[place[key[:2]], order[true], order[predicted]] += 1
+    return tuple(subjects), matrices
+
+
+def subject_weights(subjects: int, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
+    """How often each subject stands in each bootstrap sample: (draws, subjects) int64, rows summing to `subjects`.
+
+    Subjects, not clips, are drawn, with replacement, because the clips of one person are not independent.
+    """
+    generator = np.random.default_rng(seed)
+    return generator.multinomial(subjects, np.full(subjects, 1 / subjects), size=draws)
+
+
+def resample(matrices: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
+    """Pooled confusion matrices of `draws` bootstrap samples of subjects: (S, C, C) -> (draws, C, C)."""
+    size = matrices.shape[-1]
+    weights = subject_weights(len(matrices), draws, seed)
+    return (weights @ matrices.reshape(len(matrices), size * size)).reshape(draws, size, size)
+
+
+def interval(values: np.ndarray, level: float = LEVEL) -> list[float]:
+    """The percentile interval [low, high] of bootstrap values (draws,)."""
+    tail = 50 * (1 - level)
+    low, high = np.percentile(values, [tail, 100 - tail])
+    return [float(low), float(high)]
+
+
+def intervals(matrices: np.ndarray, draws: int = DRAWS, seed: int = 0, level: float = LEVEL) -> dict[str, Any]:
+    """The interval of each score from per-subject confusion matrices (S, C, C); None where there is one subject only.
+
+    Every draw follows the same rule for absent classes as the score itself.
+    """
+    if len(matrices) < 2:
+        return dict.fromkeys(SCORES)
+    return {name: interval(values, level) for name, values in scores_of(resample(matrices, draws, seed)).items()}
+
+
+def summary(
+    predictions: Predictions,
+    protocol: str | None = None,
+    selection: str | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """What `metrics.json` holds: scores with intervals in full and per part, per class, per subject, and the confusions.
+
+    `protocol` and `selection` are passed through. Absent classes are told in "warnings", not through `warnings`.
+    """
+    subjects, matrices = subject_confusions(predictions)
+    return summary_of(predictions.classes, subjects, matrices, protocol, selection, draws, seed)
+
+
+def summary_of(
+    classes: Sequence[str],
+    subjects: Sequence[tuple[str, str]],
+    matrices: np.ndarray,
+    protocol: str | None = None,
+    selection: str | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """`summary` from the subjects' confusion matrices (S, C, C), which may be summed over several seeds."""
+    matrix = matrices.sum(0)
+    datasets = sorted({dataset for dataset, _ in subjects})
+    parts, remarks = {}, _absences(matrix, classes, "")
+    for dataset in datasets:
+        rows = matrices[[i for i, subject in enumerate(subjects) if subject[0] == dataset]]
+        parts[dataset] = _block(rows, draws, seed)
+        if len(datasets) > 1:
+            remarks += _absences(rows.sum(0), classes, f"{dataset}: ")
+    if len(subjects) > 1 and (missing := _absent_draws(matrices, draws, seed)) > 0.05:
+        remarks.append(f"a class has no clip in {missing:.0%} of the bootstrap draws: the intervals are wide for it")
+    per_class = {
+        name: {
+            "precision": float(precision_of(matrix)[i]),
+            "recall": float(recall_of(matrix)[i]),
+            "f1": float(f1_of(matrix)[i]),
+            "support": int(matrix[i].sum()),
+            "predicted": int(matrix[:, i].sum()),
+        }
+        for i, name in enumerate(classes)
+    }
+    return {
+        "protocol": protocol,
+        "selection": selection,
+        "classes": list(classes),
+        "n": int(matrix.sum()),
+        "full": _block(matrices, draws, seed),
+        "parts": parts,
+        "per_class": per_class,
+        "confusion": matrix.tolist(),
+        "per_subject": [
+            {"dataset": dataset, "subject": subject, "n": int(m.sum()), "accuracy": float(accuracy_of(m))}
+            for (dataset, subject), m in zip(subjects, matrices, strict=True)
+        ],
+        "bootstrap": {"unit": "subject", "draws": draws, "level": LEVEL, "seed": seed},
+        "warnings": remarks,
+    }
+
+
+def _block(matrices: np.ndarray, draws: int, seed: int) -> dict[str, Any]:
+    pooled = matrices.sum(0)
+    return {
+        **{name: float(value) for name, value in scores_of(pooled).items()},
+        "ci": intervals(matrices, draws, seed),
+        "n": int(pooled.sum()),
+        "subjects": len(matrices),
+    }
+
+
+def _absences(matrix: np.ndarray, classes: Sequence[str], where: str) -> list[str]:
+    remarks = []
+    for name, true, predicted in zip(classes, matrix.sum(1), matrix.sum(0), strict=True):
+        if true == 0:
+            absent = (
+                "true and predicted labels: its F1 and recall count" if predicted == 0 else "true labels: it counts"
+            )
+            remarks.append(f"{where}class '{name}' is absent from the {absent} 0 in UF1 and UAR")
+    return remarks
+
+
+def _absent_draws(matrices: np.ndarray, draws: int, seed: int) -> float:
+    present = matrices.sum((0, 2)) > 0
+    return float((resample(matrices, draws, seed).sum(2)[:, present] == 0).any(1).mean())
+
+
+def _hits(matrix: np.ndarray) -> np.ndarray:
+    return np.diagonal(matrix, axis1=-2, axis2=-1)
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    return np.divide(numerator, denominator, out=np.zeros(np.shape(denominator)), where=denominator != 0)
+
+
+def _plain(label: Any) -> Any:
+    return label.item() if isinstance(label, np.generic) else label
+
+
+def _warn(absent: np.ndarray, labels: Sequence[Any], what: str) -> None:
+    for label, missing in zip(labels, absent, strict=True):
+        if missing:
+            warnings.warn(f"class '{label}' {what} counts 0", AbsentClassWarning, stacklevel=3)

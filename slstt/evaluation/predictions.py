@@ -1,0 +1,172 @@
+"""`predictions.csv`: what was said of every clip. All figures of a run can be recomputed from this file alone.
+
+Columns: `dataset, subject, clip, true_label, predicted_label, p_<class>...`; labels are class names and the order of
+the `p_` columns is the order of the classes everywhere (confusion matrices, tables, colours).
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from slstt.errors import DataError
+from slstt.files import read_csv, write_csv
+
+COLUMNS = ("dataset", "subject", "clip", "true_label", "predicted_label")
+SUM_TOLERANCE = 1e-3
+"""Probabilities rounded to three digits still count as summing to one."""
+_LISTED = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """One row per clip; N clips, C classes."""
+
+    classes: tuple[str, ...]
+    keys: tuple[tuple[str, str, str], ...]
+    """(dataset, subject, clip) of each row, each once."""
+    true: tuple[str, ...]
+    predicted: tuple[str, ...]
+    probabilities: np.ndarray
+    """(N, C) float64 in [0, 1]; rows sum to one; columns in the order of `classes`."""
+
+    def __post_init__(self) -> None:
+        count = len(self.keys)
+        if not (len(self.true) == len(self.predicted) == count) or self.probabilities.shape != (
+            count,
+            len(self.classes),
+        ):
+            raise ValueError(
+                f"{count} keys, {len(self.true)} true and {len(self.predicted)} predicted labels, "
+                f"probabilities {self.probabilities.shape} for {len(self.classes)} classes do not belong together"
+            )
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def subjects(self) -> tuple[tuple[str, str], ...]:
+        """(dataset, subject) pairs that occur, sorted. A subject id is unique only within its data set."""
+        return tuple(sorted({key[:2] for key in self.keys}))
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Data sets that occur, sorted."""
+        return tuple(sorted({key[0] for key in self.keys}))
+
+    def select(self, rows: Sequence[int]) -> "Predictions":
+        """The rows with these numbers, in this order."""
+        return Predictions(
+            self.classes,
+            tuple(self.keys[i] for i in rows),
+            tuple(self.true[i] for i in rows),
+            tuple(self.predicted[i] for i in rows),
+            self.probabilities[list(rows)],
+        )
+
+    def part(self, dataset: str) -> "Predictions":
+        """The rows of one data set."""
+        return self.select([i for i, key in enumerate(self.keys) if key[0] == dataset])
+
+
+def name_of(key: Sequence[str]) -> str:
+    """How messages name a clip: `casme2/sub01/EP02_01f`."""
+    return "/".join(key)
+
+
+def shortened(problems: Sequence[str], limit: int = _LISTED) -> list[str]:
+    """The first problems in full and a count of the rest, so that a bad file does not fill the screen."""
+    rest = len(problems) - limit
+    return [*problems[:limit], *([f"... and {rest} more of this kind"] if rest > 0 else [])]
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read and check a `predictions.csv`.
+
+    Raises DataError listing every problem: file missing or malformed, no rows, no `p_` columns, an empty name, a clip
+    that stands twice, a label outside the classes, probabilities that are not numbers in [0, 1] or do not sum to one.
+    """
+    path = Path(path)
+    rows = read_csv(path, COLUMNS)
+    if not rows:
+        raise DataError(f"{path}: holds no predictions, only the header; finish at least one fold first")
+    classes = tuple(name[2:] for name in rows[0] if name.startswith("p_"))
+    if not classes or "" in classes:
+        raise DataError(f"{path}: needs one probability column p_<class> for each class, in the classes' order")
+    keys = tuple((row["dataset"], row["subject"], row["clip"]) for row in rows)
+    problems: list[str] = []
+    if nameless := sum(not all(key) for key in keys):
+        problems.append(f"{nameless} rows have an empty dataset, subject or clip")
+    problems += shortened(
+        [f"{name_of(key)} stands {times} times; keep one row" for key, times in Counter(keys).items() if times > 1]
+    )
+    probabilities = np.zeros((len(rows), len(classes)))
+    labels, numbers = [], []
+    for i, (key, row) in enumerate(zip(keys, rows, strict=True)):
+        for column in ("true_label", "predicted_label"):
+            if row[column] not in classes:
+                labels.append(
+                    f"{name_of(key)}: {column} '{row[column]}' is not one of the classes ({', '.join(classes)})"
+                )
+        try:
+            probabilities[i] = [float(row[f"p_{name}"]) for name in classes]
+        except ValueError:
+            numbers.append(f"{name_of(key)}: a probability is not a number")
+            continue
+        if not ((probabilities[i] >= 0) & (probabilities[i] <= 1 + SUM_TOLERANCE)).all():
+            numbers.append(f"{name_of(key)}: a probability lies outside 0..1")
+        elif abs(probabilities[i].sum() - 1) > SUM_TOLERANCE:
+            numbers.append(f"{name_of(key)}: probabilities sum to {probabilities[i].sum():.4g}, not to one")
+    problems += shortened(labels) + shortened(numbers)
+    if problems:
+        raise DataError(*(f"{path}: {problem}" for problem in problems))
+    return Predictions(
+        classes,
+        keys,
+        tuple(row["true_label"] for row in rows),
+        tuple(row["predicted_label"] for row in rows),
+        probabilities,
+    )
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Write `predictions.csv`, whole or not at all; probabilities with nine digits, enough for float32."""
+    write_csv(
+        path,
+        (*COLUMNS, *(f"p_{name}" for name in predictions.classes)),
+        (
+            (*key, true, predicted, *(f"{p:.9g}" for p in row))
+            for key, true, predicted, row in zip(
+                predictions.keys, predictions.true, predictions.predicted, predictions.probabilities, strict=True
+            )
+        ),
+    )
+
+
+def pool(parts: Sequence[Predictions]) -> Predictions:
+    """All rows of the folds together, sorted by (dataset, subject, clip).
+
+    Raises DataError where there is nothing to pool, the classes differ, or a clip was predicted by two folds.
+    """
+    if not parts:
+        raise DataError("no predictions to pool; finish at least one fold first")
+    classes = parts[0].classes
+    if any(part.classes != classes for part in parts):
+        raise DataError(
+            "folds of different classes cannot be pooled: "
+            + "; ".join(sorted({", ".join(part.classes) for part in parts}))
+        )
+    keys = [key for part in parts for key in part.keys]
+    twice = [key for key, times in Counter(keys).items() if times > 1]
+    if twice:
+        raise DataError(*shortened([f"{name_of(key)} is predicted by more than one fold" for key in sorted(twice)]))
+    together = Predictions(
+        classes,
+        tuple(keys),
+        tuple(label for part in parts for label in part.true),
+        tuple(label for part in parts for label in part.predicted),
+        np.concatenate([part.probabilities for part in parts]),
+    )
+    return together.select(sorted(range(len(keys)), key=lambda i: keys[i]))
