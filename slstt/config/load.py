@@ -27,7 +27,7 @@ def load_config(schema: type[Settings], path: Path | None, overrides: Sequence[s
     An override is `section.key=value`; its value is read as YAML, so `0.1`, `true`, `[a, b]` and `null` mean what
     they mean in the file. Raises ConfigError listing every problem, with the nearest valid name for unknown keys.
     """
-    values = _read_yaml(path) if path is not None else {}
+    values = _read_yaml(find_config(path)) if path is not None else {}
     problems = []
     for override in overrides:
         try:
@@ -43,6 +43,26 @@ def load_config(schema: type[Settings], path: Path | None, overrides: Sequence[s
             return settings
     source = f"{path}: " if path is not None else ""
     raise ConfigError(*(f"{source}{problem}" for problem in problems))
+
+
+def find_config(path: Path) -> Path:
+    """`path` itself where it exists, else the file of that name among those shipped (`configs/paper/cde.yaml`).
+
+    So the printed commands work for who installed the package without a checkout. Raises ConfigError, naming the
+    nearest shipped file.
+    """
+    if path.exists():
+        return path
+    # In an installed wheel the files lie inside the package, in a checkout beside it.
+    package = Path(__file__).parents[1]
+    folder = next((found for found in (package / "configs", package.parent / "configs") if found.is_dir()), None)
+    shipped = (
+        {f"configs/{file.relative_to(folder).as_posix()}": file for file in folder.rglob("*.yaml")} if folder else {}
+    )
+    if path.as_posix() in shipped:
+        return shipped[path.as_posix()]
+    near = difflib.get_close_matches(path.as_posix(), shipped, n=1)
+    raise ConfigError(f"{path}: no such config file" + (f"; did you mean '{near[0]}'?" if near else ""))
 
 
 def dump_config(settings: BaseModel) -> str:
@@ -72,8 +92,6 @@ def _leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such config file") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: unreadable ({error})") from error
     except yaml.YAMLError as error:

@@ -4,7 +4,7 @@ from typing import Literal
 import pytest
 from pydantic import Field
 
-from slstt.config.load import Section, differing_keys, dump_config, load_config
+from slstt.config.load import Section, differing_keys, dump_config, find_config, load_config
 from slstt.errors import ConfigError
 
 
@@ -16,7 +16,7 @@ class Optimizer(Section):
 class Whole(Section):
     training: Optimizer = Optimizer()
     epochs: int = Field(default=3, ge=1)
-    subjects: list[str] = []
+    subjects: tuple[str, ...] = ()
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -41,7 +41,7 @@ def test_an_unquoted_subject_is_refused_rather_than_read_as_octal(tmp_path: Path
 
 def test_overrides_win_in_order() -> None:
     settings = load_config(Whole, None, ["training.kind=adamw", "epochs=5", "epochs=7", "subjects=['013']"])
-    assert (settings.training.kind, settings.epochs, settings.subjects) == ("adamw", 7, ["013"])
+    assert (settings.training.kind, settings.epochs, settings.subjects) == ("adamw", 7, ("013",))
 
 
 def test_all_problems_come_at_once_with_the_nearest_name(tmp_path: Path) -> None:
@@ -80,3 +80,10 @@ def test_differing_keys_name_both_values() -> None:
         "n: (absent) -> 1",
     ]
     assert differing_keys({"a": {"b": 1}}, {"a": {"b": 1}}) == []
+
+
+def test_a_shipped_config_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_config(Path("configs/demo.yaml")).is_file()
+    with pytest.raises(ConfigError, match=r"did you mean 'configs/demo\.yaml'\?"):
+        find_config(Path("configs/dem.yaml"))
