@@ -1,0 +1,125 @@
+"""The settings of `slstt-preprocess`; each is described where it is defined."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from slstt.config.load import Section
+
+ApexPolicy = Literal["spot", "middle", "fail"]
+
+
+class Frames(Section):
+    """Which frames of a clip become flow."""
+
+    count: int = Field(
+        default=11, ge=1, le=64, description="Frames kept per clip, after the onset (T of the cached flow)."
+    )
+    selection: Literal["apex", "uniform"] = Field(
+        default="apex",
+        description="When a clip has more frames than `count`: `apex` takes the window around the apex, "
+        "`uniform` spreads the frames evenly over onset..offset.",
+    )
+
+
+class Apex(Section):
+    """What happens to clips whose sheet gives no usable apex. Whatever is done is listed in flags.csv."""
+
+    missing: ApexPolicy = Field(
+        default="spot",
+        description="The sheet has no apex (`/`): `spot` takes the frame of greatest onset-flow strength, "
+        "`middle` the middle of onset..offset, `fail` lists the clip in failures.csv.",
+    )
+    outside: ApexPolicy = Field(
+        default="spot", description="The sheet's apex lies outside onset..offset: same choices as `missing`."
+    )
+    smoothing: float = Field(
+        default=0.02,
+        ge=0,
+        le=0.5,
+        description="Spotting: width (standard deviation) of the Gaussian over the strength curve, "
+        "as a share of the clip's length; 0 for none.",
+    )
+
+
+class Crop(Section):
+    """The face square, taken from the landmarks of the apex frame and used for every frame of the clip."""
+
+    size: int = Field(
+        default=384,
+        ge=32,
+        le=1024,
+        description="Side of the square in pixels after resizing, before interpolation and flow; "
+        "flow is in pixels of this picture.",
+    )
+    upsample: int = Field(
+        default=1, ge=0, le=2, description="No face found: double the picture this many times and look again."
+    )
+    neighbours: int = Field(
+        default=3,
+        ge=0,
+        le=50,
+        description="Still none: look on this many frames on either side of the apex (recorded in flags.csv).",
+    )
+    outlier_size: float = Field(
+        default=0.15,
+        gt=0,
+        description="Flag a clip whose landmarks are larger or smaller than its subject's median by this share.",
+    )
+    outlier_shift: float = Field(
+        default=0.5,
+        gt=0,
+        description="Flag a clip whose landmarks lie this far from its subject's median, in face sizes.",
+    )
+
+
+class Interpolation(Section):
+    """How frames are made up where a clip has fewer than `frames.count`."""
+
+    method: Literal["rife", "linear", "none"] = Field(
+        default="rife",
+        description="`rife`: the official RIFE network; `linear`: blending; `none`: the nearest real frame again.",
+    )
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="Arithmetic of RIFE; bf16 only pays on a GPU.")
+
+
+class Flow(Section):
+    """Optical flow between the frames."""
+
+    method: Literal["farneback", "dis", "tvl1", "raft"] = Field(
+        default="farneback",
+        description="`farneback` as published; `dis` is the fast one; `tvl1` needs an OpenCV with cv2.optflow; "
+        "`raft` needs torchvision's weights.",
+    )
+    reference: Literal["onset", "consecutive"] = Field(
+        default="onset",
+        description="`onset`: from the onset frame to each frame; `consecutive`: from frame to next frame.",
+    )
+
+
+class Run(Section):
+    """Where the clips are worked on. Nothing here changes a result."""
+
+    executor: Literal["processes", "ray"] = Field(
+        default="processes", description="`processes` on this machine, or `ray` (pip install 'slstt[ray]')."
+    )
+    workers: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="Worker processes; null for all cores of this machine. `--workers` wins.",
+    )
+    ray_address: str | None = Field(
+        default=None, description="Address of a running Ray cluster that sees the same folders; null starts Ray here."
+    )
+
+
+class PreprocessConfig(Section):
+    """All settings of `slstt-preprocess`."""
+
+    frames: Frames = Frames()
+    apex: Apex = Apex()
+    crop: Crop = Crop()
+    interpolation: Interpolation = Interpolation()
+    flow: Flow = Flow()
+    run: Run = Run()
