@@ -1,4 +1,6 @@
-"""From the features of a clip's frames to its class: over time with an LSTM, or by the mean (SLSTT, section III-C).
+"""From the features of a clip's frames to its class: over time with an LSTM, or by the mean.
+
+SLSTT's temporal aggregators (arXiv 2112.05851).
 
 Shapes in this file: B clips, T frames in order of time, D = width of a frame's features, K classes.
 """
@@ -8,7 +10,10 @@ from torch import Tensor, nn
 
 
 class LSTMAggregator(nn.Module):
-    """LSTM over the frames; the last layer's output at the last frame -> Linear -> ReLU -> Linear (SLSTT eqs. 9-14)."""
+    """LSTM over the frames; the last layer's output at the last frame -> Linear -> ReLU -> Linear.
+
+    The sizes are the published checkpoints': three layers of 512, 512 -> 256 -> classes.
+    """
 
     def __init__(
         self, width: int, classes: int, lstm_width: int = 512, lstm_layers: int = 3, head_width: int = 256

@@ -1,7 +1,7 @@
 """The Vision Transformer that encodes each flow picture on its own (SLSTT's short-range spatial features).
 
 Dosovitskiy et al., "An Image is Worth 16x16 Words" (arXiv 2010.11929), eqs. 1-4; used per frame by SLSTT
-(arXiv 2112.05851, section III-B). The numbers agree with torchvision's and timm's models of the same weights.
+(arXiv 2112.05851). The numbers agree with torchvision's and timm's models of the same weights.
 
 Shapes in this file: N frames; C channels; H = W = image_size; G = image_size / patch_size patches along a side;
 L = G * G + 1 tokens (the class token first); D = width; A heads of D / A numbers each.

@@ -1,0 +1,159 @@
+"""Weight files: where they are, what they hold, and one clear error when they are not what they should be.
+
+Reads safetensors and torch's own format; the latter always with `weights_only=True`, so that a file can bring numbers
+but never code. torchvision's published weights are downloaded once, by name, and checked by their hash.
+"""
+
+import http.client
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from slstt.errors import WeightsError
+from slstt.files import sha256
+
+IMAGENET = "ViT_B_16_Weights.IMAGENET1K_V1"  # what "imagenet" means: torchvision's ViT-B/16, 224 pixels
+
+# Training scripts like to keep a best score as a numpy number beside the weights; these three let such a file in.
+_NUMPY_NUMBERS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),  # type: ignore[attr-defined]
+    np._core.multiarray.scalar,  # type: ignore[attr-defined]
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8")),
+]
+
+
+def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Any weight file -> (its tensors by name, the header of a safetensors file).
+
+    Looks into a `state_dict` or `model` entry and takes off DataParallel's `module.`. Raises WeightsError where the
+    file is missing, damaged, holds anything but numbers, or holds numbers that are not finite.
+    """
+    path = Path(path)
+    header: dict[str, str] = {}
+    try:
+        with path.open("rb") as stream:
+            is_safetensors = stream.read(9)[8:] == b"{"  # eight bytes of length, then JSON
+        if is_safetensors:
+            content: Any = load_file(path)
+            with safe_open(path, framework="pt") as file:
+                header = file.metadata() or {}
+        else:
+            with torch.serialization.safe_globals(_NUMPY_NUMBERS):
+                content = torch.load(path, map_location="cpu", weights_only=True)
+    # A damaged file can fail anywhere inside the unpickler, with any exception; all mean the same to the user.
+    except Exception as error:
+        raise _unreadable(path, error) from error
+    for entry in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(entry), dict):
+            content = content[entry]
+    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+        raise WeightsError(f"{path}: holds no state dict; save one with torch.save(model.state_dict(), file)")
+    state = {str(key).removeprefix("module."): value for key, value in content.items()}
+    if broken := [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]:
+        raise WeightsError(f"{path}: {some_of(broken)} not finite (NaN or infinite); get the file again")
+    return state, header
+
+
+def read_header(path: str | Path) -> dict[str, str]:
+    """The header of one of our model files: "arguments" (JSON) and what `save_model` was given as `extra`.
+
+    Raises WeightsError where the file is missing, damaged or not one of ours.
+    """
+    path = Path(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+    except Exception as error:
+        raise _unreadable(path, error) from error
+    model_arguments(path, header)
+    return header
+
+
+def model_arguments(path: Path, header: Mapping[str, str]) -> dict[str, Any]:
+    """The model's arguments out of a header. Raises WeightsError where there are none."""
+    try:
+        return dict(json.loads(header["arguments"]))
+    except (KeyError, ValueError, TypeError) as error:
+        raise WeightsError(f"{path}: not an slstt model file (its header has no arguments)") from error
+
+
+def find_weights(source: str | Path, fetch: bool = True) -> Path:
+    """The file that `source` (see `load_encoder`) means; torchvision's are downloaded once into torch's cache folder.
+
+    Raises WeightsError where there is none: no such file, a damaged one, no network, or not downloaded yet and `fetch`
+    is False (so that a check touches nothing).
+    """
+    if str(source) == "synthetic":
+        raise WeightsError(
+            "model.pretrained: weights trained on synthetic data do not come with this version; "
+            "use imagenet, a file, or none"
+        )
+    weights = torchvision_weights(source)
+    if weights is None:
+        if not Path(source).is_file():
+            raise WeightsError(
+                f"{source}: no such weight file; give a file, imagenet, or a torchvision name such as {IMAGENET}"
+            )
+        return Path(source)
+    return cached_download(weights.url, Path(torch.hub.get_dir()) / "checkpoints", fetch)
+
+
+def cached_download(url: str, folder: Path, fetch: bool = True) -> Path:
+    """`url` as a file in `folder`, downloaded if need be; its name ends in the first digits of its SHA-256.
+
+    Raises WeightsError where it cannot be had or its hash differs.
+    """
+    path = folder / url.rsplit("/", 1)[-1]
+    expected = path.stem.rsplit("-", 1)[-1]
+    remedy = f"download {url} elsewhere and put it at {path}, or give a file as model.pretrained"
+    if path.is_file():
+        if not sha256(path).startswith(expected):
+            raise WeightsError(f"{path}: damaged (its SHA-256 does not start with {expected}); delete it and try again")
+        return path
+    if not fetch:
+        raise WeightsError(f"{path}: not downloaded yet; {remedy}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=expected, progress=sys.stderr.isatty())
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
+        raise WeightsError(f"{url}: cannot be downloaded ({error}); {remedy}") from error
+    return path
+
+
+def torchvision_weights(source: str | Path) -> Any | None:
+    """torchvision's entry for `source`, None where `source` is a file. Raises WeightsError for an unknown name."""
+    name = IMAGENET if str(source) == "imagenet" else str(source)
+    if not name.startswith("ViT_"):
+        return None
+    try:
+        return torchvision.models.get_weight(name)
+    except (ValueError, KeyError) as error:
+        raise WeightsError(f"model.pretrained: torchvision knows no weights {name}; try {IMAGENET}") from error
+
+
+def some_of(names: list[str], count: int = 3) -> str:
+    """The first names of a list that may be long, and how many more there are."""
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more
+
+
+def _unreadable(path: Path, error: Exception) -> WeightsError:
+    if isinstance(error, FileNotFoundError):
+        return WeightsError(f"{path}: no such file; check the path")
+    if "weights_only" in str(error).lower() or "Unsupported global" in str(error):
+        return WeightsError(
+            f"{path}: holds Python objects beside the weights, which are not read for safety; where you trust it, "
+            "keep only the weights: torch.save(torch.load(file, weights_only=False)['state_dict'], new_file)"
+        )
+    reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+    return WeightsError(f"{path}: unreadable as a weight file, perhaps truncated ({reason}); get it again")
