@@ -1,0 +1,137 @@
+"""Facial landmarks: dlib's 68 points of the face, retries where none is found, and sets that look wrong.
+
+Points are (x, y) in pixels of the frame, x to the right and y down, counted from 0 as dlib does.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import dlib
+import numpy as np
+from jaxtyping import Float32, Num, UInt8
+from numpy import ndarray
+
+from slstt.errors import DataError, WeightsError
+from slstt.weights import landmark_model
+
+Key = tuple[str, str, str]
+# A face narrower than this share of the picture's shorter side is a chance pattern: in the three data sets the face
+# takes half of it, and the one known false detection of SMIC (s02_po_01) less than a fifth.
+SMALLEST_FACE = 0.2
+# What a landmark set may differ from its subject's median and pass, from the real sets of CASME II, SAMM and SMIC.
+LARGEST_SHIFT = 0.4  # of the face square's side; healthy sets reach 0.30 (head between two clips)
+LARGEST_SCALE = 1.2  # times larger or smaller; healthy sets reach 1.12
+LARGEST_RESIDUAL = 0.05  # rms, of the side, after aligning shift, turn and size; healthy sets reach 0.033
+
+
+@dataclass(frozen=True)
+class Face:
+    """One detected face: 68 points, the detector's box (x0, y0, x1, y1) and its score (above 0; 1 and more is sure)."""
+
+    landmarks: Float32[ndarray, "68 2"]
+    box: tuple[int, int, int, int]
+    score: float
+
+
+@dataclass(frozen=True)
+class FoundFace:
+    """A face, and where it was found: the frame, how often the picture was doubled for it, faces seen there."""
+
+    face: Face
+    frame: float
+    upsampled: int
+    faces: int
+
+
+class LandmarkDetector:
+    """dlib's frontal face detector and 68-point model, loaded once."""
+
+    def __init__(self, model: Path | None = None) -> None:
+        """`model` as in `slstt.weights.landmark_model`. Raises WeightsError where it is missing or unreadable."""
+        path = landmark_model(model)
+        self._faces = dlib.get_frontal_face_detector()  # pyright: ignore[reportAttributeAccessIssue]
+        try:
+            self._points = dlib.shape_predictor(str(path))  # pyright: ignore[reportAttributeAccessIssue]
+        except RuntimeError as error:
+            raise WeightsError(
+                f"{path}: not a dlib landmark model; give shape_predictor_68_face_landmarks.dat"
+            ) from error
+
+    def detect(self, image: UInt8[ndarray, "h w"] | UInt8[ndarray, "h w 3"], upsample: int = 0) -> list[Face]:
+        """All plausible faces in an RGB or grey picture, the largest first; the picture is doubled `upsample` times."""
+        image = np.ascontiguousarray(image)
+        boxes, scores, _ = self._faces.run(image, upsample, 0.0)
+        faces = []
+        for box, score in zip(boxes, scores, strict=True):
+            shape = self._points(image, box)
+            points = np.array([(p.x, p.y) for p in shape.parts()], dtype=np.float32)
+            corners = (int(box.left()), int(box.top()), int(box.right()), int(box.bottom()))
+            if box.width() >= SMALLEST_FACE * min(image.shape[:2]) and upright(points):
+                faces.append(Face(points, corners, float(score)))
+        return sorted(faces, key=lambda face: (face.box[2] - face.box[0]) * (face.box[3] - face.box[1]), reverse=True)
+
+
+def upright(landmarks: Num[ndarray, "68 2"]) -> bool:
+    """Whether brows, eyes, nose, mouth and chin lie below one another and the eyes side by side."""
+    points = np.asarray(landmarks, dtype=np.float64)
+    heights = [points[part, 1].mean() for part in (slice(17, 27), slice(36, 48), slice(30, 36), slice(48, 68), 8)]
+    return bool(np.all(np.diff(heights) > 0) and points[36:42, 0].mean() < points[42:48, 0].mean())
+
+
+def find_landmarks(
+    detector: LandmarkDetector, frames_by_nearness: Iterable[tuple[float, ndarray]], upsampling: int = 1
+) -> FoundFace:
+    """The largest plausible face of the first frame that shows one; each frame is tried plain, then doubled.
+
+    `frames_by_nearness` yields (frame number, picture), the wanted frame first, then its neighbours; it is read only
+    as far as needed, so a generator decodes no frame in vain. Raises DataError where no frame shows a face.
+    """
+    tried = []
+    for number, image in frames_by_nearness:
+        for upsampled in range(upsampling + 1):
+            if faces := detector.detect(image, upsampled):
+                return FoundFace(faces[0], number, upsampled, len(faces))
+        tried.append(f"{number:g}")
+    raise DataError(
+        f"no face found in frame {', '.join(tried) or '(none given)'}; give landmarks with --landmarks FILE"
+    )
+
+
+def outliers(sets: Mapping[Key, Num[ndarray, "68 2"]]) -> dict[Key, str]:
+    """The landmark sets that stand far from their subject's median, each with what is odd about it.
+
+    `sets` maps (dataset, subject, clip) to points. A set is aligned to the pointwise median of its subject's sets; its
+    shift, size and remaining difference of shape are judged relative to the median's face square. Subjects with fewer
+    than three sets have no majority and are not judged.
+    """
+    odd = {}
+    for dataset, subject in sorted({key[:2] for key in sets}):
+        own = {key: np.asarray(sets[key], dtype=np.float64) for key in sorted(sets) if key[:2] == (dataset, subject)}
+        if len(own) < 3:
+            continue
+        median = np.median(list(own.values()), axis=0)
+        side = 2 * median[8, 1] - median[19, 1] - median[57, 1]
+        for key, points in own.items():
+            shift, scale, residual = _difference(points, median)
+            found = []
+            if shift / side > LARGEST_SHIFT:
+                found.append(f"{shift / side:.0%} of a face away")
+            if not 1 / LARGEST_SCALE <= scale <= LARGEST_SCALE:
+                found.append(f"{abs(scale - 1):.0%} {'larger' if scale > 1 else 'smaller'}")
+            if residual / side > LARGEST_RESIDUAL:
+                found.append("of another shape")
+            if found:
+                odd[key] = f"landmarks are {' and '.join(found)} than the median of {subject}'s {len(own)} clips"
+    return odd
+
+
+def _difference(points: ndarray, median: ndarray) -> tuple[float, float, float]:
+    """(shift in pixels, size ratio, rms rest in pixels) after the best shift, turn and size onto `median`."""
+    centre, target = points.mean(axis=0), median.mean(axis=0)
+    # As complex numbers a turn with scaling is one factor, and its least-squares value a ratio of two sums.
+    z = (points - centre) @ (1, 1j)
+    w = (median - target) @ (1, 1j)
+    factor = np.vdot(z, w) / np.vdot(z, z).real
+    rest = np.sqrt(np.mean(np.abs(w - factor * z) ** 2))
+    return float(np.hypot(*(centre - target))), float(1 / np.abs(factor)), float(rest)
