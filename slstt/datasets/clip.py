@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from slstt.errors import DataError
 from slstt.files import read_csv, write_csv
 
 INDEX_COLUMNS = ("dataset", "subject", "clip", "emotion", "onset", "apex", "offset", "frames", "folder")
@@ -92,16 +93,23 @@ def write_index(path: Path, clips: Iterable[Clip]) -> None:
 
 def read_index(path: Path) -> list[Clip]:
     """Read `index.csv` back; `frames` stays empty. Raises DataError where the file is missing or malformed."""
-    return [
-        Clip(
-            row["dataset"],
-            row["subject"],
-            row["clip"],
-            row["emotion"],
-            int(row["onset"]),
-            int(row["apex"]) if row["apex"] else None,
-            int(row["offset"]),
-            Path(row["folder"]),
-        )
-        for row in read_csv(path, INDEX_COLUMNS)
-    ]
+    clips, problems, seen = [], [], set()
+    for number, row in enumerate(read_csv(path, INDEX_COLUMNS), start=1):
+        key = (row["dataset"], row["subject"], row["clip"])
+        try:
+            onset, offset = int(row["onset"]), int(row["offset"])
+            apex = int(row["apex"]) if row["apex"] else None
+        except ValueError as error:
+            problems.append(
+                f"{path}: row {number} ({' '.join(key)}): onset, apex and offset are whole numbers ({error})"
+            )
+            continue
+        if not all(key):
+            problems.append(f"{path}: row {number}: dataset, subject and clip must be given")
+        if key in seen:
+            problems.append(f"{path}: row {number}: clip {' '.join(key)} is listed twice")
+        seen.add(key)
+        clips.append(Clip(*key, row["emotion"], onset, apex, offset, Path(row["folder"])))
+    if problems:
+        raise DataError(*problems)
+    return clips

@@ -1,0 +1,159 @@
+"""Published onset-to-apex flow maps: one picture a clip, channels u, v and strain (as STSTNet and HTNet use them).
+
+Two layouts: a folder of pictures with `labels.csv` (columns dataset, subject, clip, label), and the published tree
+`<left-out subject>/u_test/<0|1|2>/*.png`, whose `u_train` branches repeat the same pictures and are not read. Pictures
+are called `<subject>_<clip> .png`, with a blank before the dot.
+
+Each channel of each clip was min-max scaled to 0..255 before publication: scale and zero of the flow are lost. Centred
+to -1..1, mirroring is exact all the same: u changes its sign (255 - u in bytes), and u, v and strain are flipped.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from slstt.datasets.ids import clip_id, dataset_of, subject_id
+from slstt.errors import DataError
+from slstt.files import read_csv
+
+CLASSES = ("negative", "positive", "surprise")
+"""The published class numbers 0, 1 and 2."""
+
+Key = tuple[str, str, str]
+
+DEPTH = 3
+
+
+@dataclass(frozen=True)
+class FlowMaps:
+    """N onset-to-apex flow maps, sorted by key."""
+
+    raw: np.ndarray
+    """(N, H, W, 3) uint8: u, v, strain as published."""
+    keys: tuple[Key, ...]
+    """(dataset, subject, clip), normal form, one per map."""
+    labels: tuple[str, ...]
+    """Class names (`CLASSES`)."""
+
+    @property
+    def maps(self) -> np.ndarray:
+        """(N, 3, H, W) float32 in -1..1: raw / 127.5 - 1, channels u, v, strain."""
+        return np.ascontiguousarray(self.raw.transpose(0, 3, 1, 2)).astype(np.float32) / np.float32(127.5) - np.float32(
+            1
+        )
+
+
+def read(root: Path) -> FlowMaps:
+    """Read the flow maps at `root`, whichever of the two layouts it is in.
+
+    Raises DataError that lists every problem: root missing, neither layout, an unreadable picture, another size than
+    the others, a label without picture, a picture without label, a clip twice, an id or class that is unknown.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; data.root must point at the flow maps")
+    table = next(iter(sorted(root.glob("labels.csv"))), None)
+    problems: list[str] = []
+    entries = list(_flat(root, table, problems) if table else _tree(root, problems))
+    doubled = [key for key, count in Counter(key for key, _, _ in entries).items() if count > 1]
+    problems += [f"{root}: clip {' '.join(key)} occurs more than once" for key in doubled]
+    if not entries and not problems:
+        raise DataError(f"{root}: neither labels.csv nor <left-out subject>/u_test/<0|1|2>/*.png found")
+    entries.sort(key=lambda entry: entry[0])
+    pictures = [_picture(path, problems) for _, _, path in entries]
+    sizes = Counter(picture.shape for picture in pictures if picture is not None)
+    usual = sizes.most_common(1)[0][0] if sizes else (0, 0, 3)
+    problems += [
+        f"{path}: {picture.shape[1]}x{picture.shape[0]} pixels, the others have {usual[1]}x{usual[0]}"
+        for (_, _, path), picture in zip(entries, pictures, strict=True)
+        if picture is not None and picture.shape != usual
+    ]
+    if problems:
+        raise DataError(*problems)
+    raw = np.stack([picture for picture in pictures if picture is not None])
+    return FlowMaps(raw, tuple(key for key, _, _ in entries), tuple(label for _, label, _ in entries))
+
+
+def mirror(maps: np.ndarray) -> np.ndarray:
+    """Maps (..., 3, H, W) in -1..1 seen in a mirror: flipped left to right, u with the other sign. Its own inverse."""
+    flipped = maps[..., ::-1].copy()
+    flipped[..., 0, :, :] *= -1
+    return flipped
+
+
+def picture_key(name: str) -> Key:
+    """(dataset, subject, clip) of a picture called `<subject>_<clip> .png`. Raises ValueError for other names."""
+    subject, underscore, clip = Path(name).stem.strip().partition("_")
+    if not underscore:
+        raise ValueError(f"'{name}' is not <subject>_<clip>.png")
+    dataset = dataset_of(subject)
+    return dataset, subject_id(dataset, subject), clip_id(dataset, clip)
+
+
+def _flat(root: Path, table: Path, problems: list[str]) -> Iterator[tuple[Key, str, Path]]:
+    pictures: dict[Key, Path] = {}
+    for path in _pictures(root.rglob("*")):
+        if (key := _key_of(path, problems)) is not None:
+            if key in pictures:
+                problems.append(f"{path}: same clip as {pictures[key]}; keep one")
+            pictures[key] = path
+    labelled = set()
+    for number, row in enumerate(read_csv(table, ("dataset", "subject", "clip", "label")), start=2):
+        dataset, label = row["dataset"].strip().lower(), row["label"].strip().lower()
+        try:
+            if dataset_of(row["subject"]) != dataset:
+                raise ValueError(f"subject '{row['subject']}' is not of data set '{dataset}'")
+            key = (dataset, subject_id(dataset, row["subject"]), clip_id(dataset, row["clip"]))
+        except ValueError as error:
+            problems.append(f"{table} line {number}: {error}")
+            continue
+        labelled.add(key)
+        label = CLASSES[int(label)] if label in ("0", "1", "2") else label
+        if label not in CLASSES:
+            problems.append(f"{table} line {number}: label '{row['label']}' is none of {', '.join(CLASSES)}, 0, 1, 2")
+        elif key not in pictures:
+            problems.append(f"{table} line {number}: no picture of {' '.join(key)}; add it or remove the line")
+        else:
+            yield key, label, pictures[key]
+    problems += [f"{path}: no line in {table.name}" for key, path in pictures.items() if key not in labelled]
+
+
+def _tree(root: Path, problems: list[str]) -> Iterator[tuple[Key, str, Path]]:
+    tests = [
+        path for depth in range(DEPTH) for path in sorted(root.glob("*/" * (depth + 1) + "u_test")) if path.is_dir()
+    ]
+    for test in tests:
+        for folder in sorted(path for path in test.iterdir() if path.is_dir() and not path.name.startswith(".")):
+            if folder.name not in ("0", "1", "2"):
+                problems.append(f"{folder}: class folders are 0 (negative), 1 (positive) and 2 (surprise)")
+                continue
+            for path in _pictures(folder.iterdir()):
+                if (key := _key_of(path, problems)) is not None:
+                    yield key, CLASSES[int(folder.name)], path
+
+
+def _pictures(paths: Iterable[Path]) -> list[Path]:
+    return sorted(path for path in paths if path.suffix.lower() == ".png" and not path.name.startswith("."))
+
+
+def _key_of(path: Path, problems: list[str]) -> Key | None:
+    try:
+        return picture_key(path.name)
+    except ValueError as error:
+        problems.append(f"{path}: {error}")
+        return None
+
+
+def _picture(path: Path, problems: list[str]) -> np.ndarray | None:
+    """(H, W, 3) uint8 as u, v, strain: red, green and blue, which OpenCV returns in the order blue, green, red."""
+    picture = cv2.imdecode(np.frombuffer(path.read_bytes() or b"\0", np.uint8), cv2.IMREAD_UNCHANGED)
+    if picture is None:
+        problems.append(f"{path}: unreadable picture; copy it again from the source")
+    elif picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+        problems.append(f"{path}: must have three channels of 8 bits (u, v, strain)")
+    else:
+        return picture[..., ::-1]
+    return None
