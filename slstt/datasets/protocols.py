@@ -1,10 +1,18 @@
 """Evaluation protocols: which clips count, as which class; SDE (one data set) and CDE (MEGC2019, See et al. 2019).
 
-`counts` and `subjects` are the published ones; `manifest_difference` compares a list of clips with the published list.
+`counts` and `subjects` are the published ones. `manifest_difference` compares a list of clips with the published list,
+of which the package holds only digests (`protocol_digests.json`, written by `scripts/write_protocol_digests.py`): the
+first 24 bits of a salted SHA-256 for each clip and its class. They confirm a clip or deny it, but do not list any.
 """
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
 
 from slstt.datasets.clip import Clip
 
@@ -49,15 +57,13 @@ class Protocol:
     """Data set -> class -> published number of clips."""
     subjects: Mapping[str, int]
     """Data set -> published number of subjects."""
+    published: str
+    """The published list it takes its clips from: its own name, or that of a protocol over more data sets."""
 
     @property
     def datasets(self) -> tuple[str, ...]:
         """The data sets it takes clips from."""
         return tuple(self.counts)
-
-
-def _same(names: tuple[str, ...]) -> dict[str, str]:
-    return {name: name for name in names}
 
 
 def _counts(classes: tuple[str, ...], *numbers: int) -> dict[str, int]:
@@ -75,10 +81,9 @@ _COMPOSITE_SUBJECTS = {"casme2": 24, "samm": 28, "smic": 16}
 
 
 def _sde(dataset: str, title: str, classes: tuple[str, ...], numbers: tuple[int, ...], subjects: int) -> Protocol:
+    name, emotions = f"{dataset}_sde", {dataset: {emotion: emotion for emotion in classes}}
     counts = {dataset: _counts(classes, *numbers)}
-    return Protocol(
-        f"{dataset}_sde", title, classes, {dataset: _same(classes)}, frozenset(), counts, {dataset: subjects}
-    )
+    return Protocol(name, title, classes, emotions, frozenset(), counts, {dataset: subjects}, name)
 
 
 def _cde(name: str, title: str, datasets: tuple[str, ...]) -> Protocol:
@@ -90,6 +95,7 @@ def _cde(name: str, title: str, datasets: tuple[str, ...]) -> Protocol:
         _COMPOSITE_WITHOUT,
         {dataset: _COMPOSITE_COUNTS[dataset] for dataset in datasets},
         {dataset: _COMPOSITE_SUBJECTS[dataset] for dataset in datasets},
+        "cde",
     )
 
 
@@ -110,3 +116,72 @@ def class_of(protocol: Protocol, clip: Clip) -> str | None:
     if clip.key in protocol.without:
         return None
     return protocol.emotions.get(clip.dataset, {}).get(clip.emotion)
+
+
+Entry = tuple[str, str, str, str]
+"""(dataset, subject, clip, class), ids in normal form."""
+
+
+def manifest_difference(
+    protocol: Protocol,
+    entries: Iterable[Entry],
+    *,
+    datasets: Collection[str] | None = None,
+    candidates: Iterable[tuple[str, str, str]] = (),
+) -> list[str]:
+    """What differs between `entries` and the published list, one line each; [] where they are exactly the same.
+
+    Clips that are not on the list, are listed twice or have another class there are named. Missing clips are counted
+    by data set and class, and named where `candidates` (e.g. the keys in `failures.csv`) contain them. `datasets`
+    restricts the comparison to some of the protocol's data sets.
+    """
+    entries = list(entries)
+    wanted = [name for name in protocol.datasets if datasets is None or name in datasets]
+    lines, found = [], Counter()
+    given = Counter(entry[:3] for entry in entries)
+    lines += [f"{' '.join(key)}: listed {count} times" for key, count in given.items() if count > 1]
+    for key, label in {entry[:3]: entry[3] for entry in entries}.items():
+        published = published_class(protocol, key) if key[0] in wanted else None
+        found[key[0], published] += 1
+        if published is None:
+            lines.append(f"{' '.join(key)} ({label}): not in the protocol")
+        elif published != label:
+            lines.append(f"{' '.join(key)}: class {label}, in the protocol {published}")
+    for key in sorted(set(candidates) - set(given)):
+        published = published_class(protocol, key) if key[0] in wanted else None
+        if published is not None:
+            lines.append(f"{' '.join(key)} ({published}): missing")
+            found[key[0], published] += 1
+    for dataset in wanted:
+        short = {label: count - found[dataset, label] for label, count in protocol.counts[dataset].items()}
+        total = sum(short.values())
+        if any(short.values()):
+            parts = ", ".join(f"{count} {label}" for label, count in short.items() if count)
+            lines.append(f"{dataset}: {total} of {sum(protocol.counts[dataset].values())} clips missing ({parts})")
+    return lines
+
+
+def published_class(protocol: Protocol, key: tuple[str, str, str]) -> str | None:
+    """The class the published list gives the clip `key`; None where it is not on the list."""
+    table = _digests()
+    listed = table["lists"][protocol.published].get(key[0], frozenset())
+    matching = (name for name in protocol.classes if digest(table["salt"], protocol.published, *key, name) in listed)
+    return next(matching, None)
+
+
+def digest(salt: str, published: str, dataset: str, subject: str, clip: str, label: str) -> str:
+    """The first 24 bits, as 6 hexadecimal digits, that stand for one clip and its class in a published list.
+
+    A clip that is not on a list of n passes for one with probability n / 2**24 (442 clips: 0.003 %).
+    """
+    return hashlib.sha256("|".join((salt, published, dataset, subject, clip, label)).encode()).hexdigest()[:6]
+
+
+@cache
+def _digests() -> dict[str, Any]:
+    table = json.loads(files("slstt.datasets").joinpath("protocol_digests.json").read_text(encoding="utf-8"))
+    lists = {
+        name: {dataset: frozenset(text.split()) for dataset, text in parts.items()}
+        for name, parts in table["lists"].items()
+    }
+    return {"salt": table["salt"], "lists": lists}

@@ -154,5 +154,5 @@ def _kind(tree: _Tree, root: Path) -> str:
 
 
 def _other_camera(folder: Path, root: Path) -> bool:
-    names = (*(path.name for path in (root.resolve(), root.resolve().parent)), *folder.relative_to(root).parts)
+    names = (root.resolve().name, *folder.relative_to(root).parts)
     return any(_OTHER_CAMERA.search(name) for name in names)
