@@ -1,0 +1,177 @@
+"""How a synthetic face moves: where every point of the onset frame lies in a later frame, in pixels.
+
+The displacement field is known in closed form: action units times their intensity over time, plus the head's drift.
+Frames are the onset picture warped by its inverse, so texture moves exactly with the field and true flow is known.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+
+from slstt.datasets.synthetic.action_units import Sites, place
+
+STEP = 4
+"""Fields are kept on every fourth pixel each way: their features are never narrower than some eight pixels."""
+
+
+def profile(
+    numbers: np.ndarray, onset: int, apex: int, offset: int, rise: float = 1.0, fall: float = 1.0
+) -> np.ndarray:
+    """Intensity of the expression at frames `numbers`: 0 up to the onset, 1 at the apex, 0 from the offset on.
+
+    Between them a raised cosine of the elapsed share of the time, that share raised to `rise` or `fall` (> 0; 1 is
+    symmetric), so it grows strictly to the apex and falls strictly after it. Needs onset < apex < offset.
+    """
+    at = np.asarray(numbers, float)
+    up = np.clip((at - onset) / (apex - onset), 0, 1) ** rise
+    down = np.clip((offset - at) / (offset - apex), 0, 1) ** fall
+    return 0.5 - 0.5 * np.cos(np.pi * np.where(at <= apex, up, down))
+
+
+def blink_profile(numbers: np.ndarray, start: float, closing: float, opening: float) -> np.ndarray:
+    """How far the lids are closed at frames `numbers`, 0..1: shut after `closing` frames, open after `opening` more."""
+    at = np.asarray(numbers, float) - start
+    share = np.where(at < closing, at / closing, 1 - (at - closing) / opening)
+    return 0.5 - 0.5 * np.cos(np.pi * np.clip(share, 0, 1))
+
+
+def head_drift(
+    generator: np.random.Generator, numbers: np.ndarray, onset: int, rate: float, reach: float
+) -> np.ndarray:
+    """Slow head motion, (F, 4): right and down in pixels, roll in radians x `reach`, scale - 1 times `reach`.
+
+    Each column is 0 at the onset and stays within -1..1: multiply by an amplitude in pixels. `rate` is the frame rate.
+    A point `reach` pixels from the head's centre is then moved at most by about the sum of the columns.
+    """
+    seconds = (np.asarray(numbers, float) - onset) / rate
+    columns = []
+    for share in (1.0, 0.7, 0.4, 0.4):
+        waves = np.zeros_like(seconds)
+        for _ in range(2):
+            frequency, phase = generator.uniform(0.7, 3.0), generator.uniform(0, 2 * np.pi)
+            waves += np.sin(2 * np.pi * frequency * seconds + phase) - np.sin(phase)
+        size = max(float(np.abs(waves).max()), 1e-9)
+        columns.append(waves / size * share * generator.uniform(0.3, 1.0))
+    return np.stack(columns, axis=1) / (1.0, 1.0, reach, reach)
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Where the head stands in a clip's onset frame."""
+
+    interocular: float
+    """Pixels."""
+    x: float
+    """Pixel column of the point between the eyes."""
+    y: float
+    roll: float
+    """Radians, clockwise on the picture."""
+
+    @cached_property
+    def matrix(self) -> np.ndarray:
+        """(2, 2): face vectors to pixel vectors."""
+        cos, sin = np.cos(self.roll), np.sin(self.roll)
+        return self.interocular * np.array([[cos, -sin], [sin, cos]])
+
+    def pixels(self, points: np.ndarray) -> np.ndarray:
+        """Face coordinates (..., 2) to pixels."""
+        return np.asarray(points) @ self.matrix.T + (self.x, self.y)
+
+    def face(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels (..., 2) to face coordinates."""
+        return (np.asarray(pixels) - (self.x, self.y)) @ np.linalg.inv(self.matrix).T
+
+
+def grid(size: tuple[int, int]) -> np.ndarray:
+    """(h, w, 2) float64: pixel coordinates of a field's points in a frame of `size` (width, height)."""
+    width, height = size
+    columns, rows = -(-width // STEP), -(-height // STEP)
+    x = (np.arange(columns) + 0.5) * (width / columns) - 0.5
+    y = (np.arange(rows) + 0.5) * (height / rows) - 0.5
+    return np.stack(np.meshgrid(x, y), axis=-1)
+
+
+def displacement(points: np.ndarray, sites: Sites, weights: np.ndarray) -> np.ndarray:
+    """Displacement (..., 2) at `points` (..., 2) in face coordinates, of `sites` with `weights` (N,)."""
+    total = np.zeros(points.shape)
+    for position, direction, spread, weight in zip(
+        sites.position, sites.direction, sites.spread, weights, strict=True
+    ):  # fmt: skip
+        away = (points - position) / spread
+        total += (weight * np.exp(-0.5 * (away**2).sum(axis=-1)))[..., None] * direction
+    return total
+
+
+@dataclass(frozen=True)
+class Motion:
+    """All that moves in one clip. F frames, fields on `grid(size)` (h, w)."""
+
+    size: tuple[int, int]
+    """Width and height of a frame."""
+    pose: Pose
+    numbers: np.ndarray
+    """(F,) frame numbers."""
+    intensity: np.ndarray
+    """(F,) 0..1, the units' profile."""
+    action: np.ndarray
+    """(h, w, 2) displacement at full intensity, pixels."""
+    drift: np.ndarray
+    """(F, 4) the head's shift in pixels, roll in radians, scale - 1; 0 at the onset."""
+    weight: np.ndarray
+    """(h, w) 0..1: how far a point belongs to the head."""
+
+    def field(self, index: int) -> np.ndarray:
+        """(h, w, 2) float64: true flow from the onset to the frame at `index`, on the onset's grid, pixels."""
+        shift_x, shift_y, roll, scale = self.drift[index]
+        away = grid(self.size) - (self.pose.x, self.pose.y)
+        turned = np.stack([scale * away[..., 0] - roll * away[..., 1], roll * away[..., 0] + scale * away[..., 1]], -1)
+        return self.intensity[index] * self.action + self.weight[..., None] * (turned + np.array([shift_x, shift_y]))
+
+
+def action_field(
+    size: tuple[int, int],
+    pose: Pose,
+    landmarks: np.ndarray,
+    units: Mapping[int, tuple[float, float]],
+    peak: float,
+) -> np.ndarray:
+    """(h, w, 2) displacement at full intensity whose largest length is `peak` pixels.
+
+    `landmarks` (68, 2) in face coordinates; `units` gives each unit's intensity on the picture's left and right half.
+    """
+    sites = place(tuple(units), landmarks)
+    weights = np.array([units[int(unit)][int(right)] for unit, right in zip(sites.unit, sites.right, strict=True)])
+    field = displacement(pose.face(grid(size)), sites, weights) @ pose.matrix.T
+    longest = float(np.sqrt((field**2).sum(axis=-1)).max())
+    return field * (peak / longest) if longest > 0 else field
+
+
+def look_up(image: np.ndarray, at: np.ndarray, interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
+    """Values of `image` (H, W[, C]) at its pixel coordinates `at` (h, w, 2); outside it, those of its border."""
+    at = np.ascontiguousarray(at, np.float32)
+    return cv2.remap(image, at, None, interpolation, borderMode=cv2.BORDER_REPLICATE)  # pyright: ignore
+
+
+def sample(field: np.ndarray, points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Values (N, 2) of a field (h, w, 2) at pixel coordinates (N, 2)."""
+    rows, columns = field.shape[:2]
+    at = (np.asarray(points) + 0.5) * (columns / size[0], rows / size[1]) - 0.5
+    found = look_up(field.astype(np.float32), at[None], cv2.INTER_CUBIC)
+    return found[0].astype(float)
+
+
+def inverse(field: np.ndarray, size: tuple[int, int], steps: int = 4) -> np.ndarray:
+    """(h, w, 2) float32: v with v(q) = field(q - v(q)), so the point shown at q came from q - v(q).
+
+    A fixed-point iteration; fields here change by less than 0.3 px a pixel, so four steps leave an error below 1 %.
+    """
+    rows, columns = field.shape[:2]
+    per_pixel = np.array([columns / size[0], rows / size[1]], np.float32)
+    here = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), axis=-1).astype(np.float32)
+    moved = field = field.astype(np.float32)
+    for _ in range(steps):
+        moved = look_up(field, here - moved * per_pixel)
+    return moved
