@@ -154,7 +154,7 @@ def summary(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """What `metrics.json` holds: scores with intervals in full and per part, per class, per subject, and the confusions.
+    """What `metrics.json` holds: scores with intervals in full and per part, per class and per subject.
 
     `protocol` and `selection` are passed through. Absent classes are told in "warnings", not through `warnings`.
     """

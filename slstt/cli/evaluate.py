@@ -1,0 +1,139 @@
+"""`slstt-eval`: scores, intervals and the report of a run, from its predictions.csv alone."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from slstt.cli import command
+from slstt.errors import ConfigError
+from slstt.evaluation.compare import Comparison, compare, comparison_table
+from slstt.evaluation.evaluate import evaluate, result_tables
+from slstt.evaluation.run import Run, read_run
+from slstt.evaluation.tables import Table, as_latex, as_markdown, as_text, printable
+from slstt.files import write_json, write_text
+
+EXAMPLES = """\
+  slstt-eval runs/cde                     table, metrics.json, report.html, figures/
+  slstt-eval runs/cde --json              metrics.json on stdout, for other programs
+  slstt-eval runs/lstm runs/mean          both, and their paired difference
+  slstt-eval runs/cde --allow-partial     an unfinished run, labelled PARTIAL
+  slstt-eval downloads/                   a folder that holds nothing but somebody's predictions.csv
+  slstt-eval runs/seeds/                  a folder of several seeds' runs: mean, spread and pooled"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    parser = command.parser("slstt-eval", __doc__ or "", EXAMPLES)
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run folder, or two to compare")
+    parser.add_argument("--json", action="store_true", help="print metrics as JSON on stdout instead of tables")
+    parser.add_argument("--allow-partial", action="store_true", help="exit 0 although folds are missing")
+    parser.add_argument("--attention", action="store_true", help="what the network looked at (loads torch)")
+    parser.add_argument(
+        "--no-report", action="store_true", help="only the tables and metrics.json: no figures, no page"
+    )
+    return command.run(parser, _evaluate, argv)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    if len(arguments.runs) > 2:
+        raise ConfigError(f"{len(arguments.runs)} runs given; name one, or two to compare")
+    if len(arguments.runs) == 2 and arguments.runs[0].resolve() == arguments.runs[1].resolve():
+        raise ConfigError(f"{arguments.runs[0]}: the same run twice; name two runs to compare")
+    runs = [read_run(folder) for folder in arguments.runs]
+    comparison = _compared(runs, arguments.allow_partial) if len(runs) == 2 else None
+    found = []
+    for run in runs:
+        metrics = evaluate(run)
+        write_json(run.folder / "metrics.json", metrics)
+        found.append(metrics)
+        if not arguments.json:
+            _print_result(run, metrics)
+    if comparison is not None:
+        write_json(runs[0].folder / "comparison.json", comparison.as_dict())
+        if not arguments.json:
+            _print_comparison(comparison)
+    if arguments.json:
+        value: Any = found[0] if comparison is None else {"runs": found, "comparison": comparison.as_dict()}
+        print(json.dumps(value, indent=2, ensure_ascii=True), flush=True)
+    _write_tables(runs, found, comparison)
+    if arguments.attention:
+        _write_attention(runs, arguments.quiet)
+    if not arguments.no_report:
+        _write_reports(runs, found, comparison, silent=arguments.json or arguments.quiet)
+    partial = [run for run in runs if run.missing]
+    for run in partial:
+        end = "" if arguments.allow_partial else "; exit code 1 (--allow-partial accepts it)"
+        print(
+            f"slstt-eval: {run.folder}: PARTIAL, {len(run.missing)} of {run.expected} folds missing{end}",
+            file=sys.stderr,
+        )
+    return 1 if partial and not arguments.allow_partial else 0
+
+
+def _compared(runs: Sequence[Run], allow_partial: bool) -> Comparison:
+    names = (str(runs[0].folder), str(runs[1].folder))
+    return compare(runs[0].seeds, runs[1].seeds, names, allow_partial)
+
+
+def _print_result(run: Run, metrics: dict[str, Any]) -> None:
+    label = "PARTIAL " if metrics["partial"] else ""
+    print(f"{printable(str(run.folder))}: {label}{metrics['protocol_title']}")
+    draws = metrics["bootstrap"]["draws"]
+    print(
+        f"epoch chosen by: {metrics['selection'] or 'unknown'}; pooled over {metrics['full']['subjects']} subjects; "
+        f"[95% interval: {draws:,} bootstrap draws of subjects]"
+    )
+    _print_tables(result_tables(metrics))
+    differences = metrics["protocol_differences"]
+    if differences:
+        print(
+            f"\nNot named {metrics['protocol_nearest']}, because ({len(differences)} differences, all in metrics.json):"
+        )
+        for difference in differences[:8]:
+            print(f"  {printable(difference)}")
+        if len(differences) > 8:
+            print(f"  ... and {len(differences) - 8} more")
+    for warning in metrics["warnings"]:
+        print(f"note: {printable(warning)}")
+    print(flush=True)
+
+
+def _print_comparison(comparison: Comparison) -> None:
+    _print_tables([comparison_table(comparison)])
+    if comparison.disagreements:
+        print(f"They disagree on {len(comparison.disagreements)} clips (all in comparison.json):")
+        for clip in comparison.disagreements[:10]:
+            print(printable(f"  {clip.clip}: true {clip.true}, {clip.first} against {clip.second}"))
+    print(flush=True)
+
+
+def _print_tables(tables: Sequence[Table]) -> None:
+    for table in tables:
+        print(f"\n{as_text(table)}", flush=True)
+
+
+def _write_tables(runs: Sequence[Run], found: Sequence[dict[str, Any]], comparison: Comparison | None) -> None:
+    for place, (run, metrics) in enumerate(zip(runs, found, strict=True)):
+        tables = result_tables(metrics)
+        if comparison is not None and place == 0:
+            tables.append(comparison_table(comparison))
+        write_text(run.folder / "table.md", as_markdown(tables))
+        write_text(run.folder / "table.tex", as_latex(tables))
+
+
+def _write_reports(
+    runs: Sequence[Run], found: Sequence[dict[str, Any]], comparison: Comparison | None, silent: bool
+) -> None:
+    from slstt.evaluation.report import write_report  # matplotlib and jinja2: loaded once the table is on the screen
+
+    for place, (run, metrics) in enumerate(zip(runs, found, strict=True)):
+        page = write_report(run, metrics, comparison if place == 0 else None)
+        if not silent:
+            print(f"report: {page}\nfigures: {run.folder / 'figures'}", flush=True)
+
+
+def _write_attention(runs: Sequence[Run], quiet: bool) -> None:
+    raise ConfigError("--attention: not available yet")

@@ -1,0 +1,158 @@
+"""Two runs on the same clips: paired differences with intervals, McNemar's test, and where they disagree."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from slstt.errors import ConfigError, DataError
+from slstt.evaluation.metrics import DRAWS, LEVEL, SCORES, interval, resample, scores_of, subject_confusions
+from slstt.evaluation.predictions import Predictions, name_of, shortened
+from slstt.evaluation.tables import SCORE_TITLES, Table
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """A clip that the two runs label differently."""
+
+    clip: str
+    true: str
+    first: str
+    second: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The first run minus the second, on the same clips."""
+
+    names: tuple[str, str]
+    n: int
+    subjects: int
+    difference: Mapping[str, float]
+    """First minus second for accuracy, UF1 and UAR."""
+    ci: Mapping[str, list[float] | None]
+    """Its interval from a paired subject bootstrap: both runs are scored on the same drawn subjects."""
+    only_first: int | None
+    """Clips that only the first run has right; None where a run pools several seeds."""
+    only_second: int | None
+    mcnemar_p: float | None
+    """Exact two-sided McNemar test; it takes clips as independent, which clips of one subject are not."""
+    disagreements: tuple[Disagreement, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `comparison.json`."""
+        return {**asdict(self), "bootstrap": {"unit": "subject", "draws": DRAWS, "level": LEVEL, "paired": True}}
+
+
+def compare(
+    first: Mapping[str, Predictions],
+    second: Mapping[str, Predictions],
+    names: tuple[str, str],
+    allow_partial: bool = False,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two runs, each given as its seeds' predictions by name.
+
+    Raises ConfigError where the classes, clips or true labels differ, naming them; with `allow_partial` the clips that
+    both runs hold are compared. Raises DataError where no clip is common.
+    """
+    one, two = next(iter(first.values())), next(iter(second.values()))
+    common = _common_clips(one, two, names, allow_partial)
+    subjects = tuple(sorted({key[:2] for key in common}))
+    matrices = []
+    for seeds in (first, second):
+        parts = [_restricted(predictions, common) for predictions in seeds.values()]
+        matrices.append(np.sum([subject_confusions(part, subjects)[1] for part in parts], axis=0))
+    scores = [scores_of(matrix.sum(0)) for matrix in matrices]
+    # The same seed draws the same subjects for both, which makes the difference a paired one.
+    drawn = [scores_of(resample(matrix, draws, seed)) for matrix in matrices]
+    single = len(first) == len(second) == 1
+    a, b = _restricted(one, common), _restricted(two, common)
+    right = [[t == p for t, p in zip(x.true, x.predicted, strict=True)] for x in (a, b)]
+    only_first = sum(x and not y for x, y in zip(*right, strict=True))
+    only_second = sum(y and not x for x, y in zip(*right, strict=True))
+    disagreements = [
+        Disagreement(name_of(key), true, x, y)
+        for key, true, x, y in zip(a.keys, a.true, a.predicted, b.predicted, strict=True)
+        if x != y
+    ]
+    return Comparison(
+        names,
+        len(common),
+        len(subjects),
+        {name: float(scores[0][name] - scores[1][name]) for name in SCORES},
+        {name: interval(drawn[0][name] - drawn[1][name]) if len(subjects) > 1 else None for name in SCORES},
+        only_first if single else None,
+        only_second if single else None,
+        mcnemar(only_first, only_second) if single else None,
+        tuple(disagreements) if single else (),
+    )
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """The exact two-sided p-value: under equal error rates, discordant clips fall to either side like coin tosses."""
+    tosses = only_first + only_second
+    tail = sum(math.comb(tosses, k) for k in range(min(only_first, only_second) + 1))
+    return min(1.0, 2 * tail / 2**tosses)
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """Differences with their intervals; McNemar's test as a note."""
+    rows = []
+    for score, title in SCORE_TITLES.items():
+        low_high = comparison.ci[score]
+        interval_text = "-" if low_high is None else f"[{low_high[0]:+.3f}, {low_high[1]:+.3f}]"
+        verdict = "-" if low_high is None else "no" if low_high[0] <= 0 <= low_high[1] else "yes"
+        rows.append((title, f"{comparison.difference[score]:+.3f}", interval_text, verdict))
+    notes = []
+    if comparison.mcnemar_p is not None:
+        notes.append(
+            f"Right only in the first: {comparison.only_first} clips, only in the second: {comparison.only_second}; "
+            f"McNemar exact p = {comparison.mcnemar_p:.3g} (takes clips as independent)."
+        )
+    return Table(
+        f"{comparison.names[0]} minus {comparison.names[1]} ({comparison.n} clips, {comparison.subjects} subjects)",
+        ("", "Difference", "95% interval", "Zero excluded"),
+        tuple(rows),
+        tuple(notes),
+    )
+
+
+def _common_clips(
+    one: Predictions, two: Predictions, names: tuple[str, str], allow_partial: bool
+) -> set[tuple[str, str, str]]:
+    if set(one.classes) != set(two.classes):
+        raise ConfigError(
+            f"{names[0]} and {names[1]} follow different protocols: classes {', '.join(one.classes)} "
+            f"against {', '.join(two.classes)}; compare runs of one protocol"
+        )
+    truths = [dict(zip(x.keys, x.true, strict=True)) for x in (one, two)]
+    common = set(truths[0]) & set(truths[1])
+    problems = shortened(
+        [
+            f"{name_of(key)} is '{truths[0][key]}' in {names[0]} and '{truths[1][key]}' in {names[1]}"
+            for key in sorted(common)
+            if truths[0][key] != truths[1][key]
+        ]
+    )
+    if not allow_partial:
+        for truth, here, there in ((truths[0], *names), (truths[1], names[1], names[0])):
+            lone = [f"{name_of(key)} is in {here} only, not in {there}" for key in sorted(set(truth) - common)]
+            problems += shortened(lone, 10)
+    if problems:
+        raise ConfigError(
+            f"{names[0]} and {names[1]} do not hold the same clips: compare runs of one protocol, "
+            "or give --allow-partial for the clips that both hold",
+            *problems,
+        )
+    if not common:
+        raise DataError(f"{names[0]} and {names[1]} have no clip in common")
+    return common
+
+
+def _restricted(predictions: Predictions, clips: set[tuple[str, str, str]]) -> Predictions:
+    rows: Sequence[int] = [i for i, key in enumerate(predictions.keys) if key in clips]
+    return predictions.select(sorted(rows, key=lambda i: predictions.keys[i]))

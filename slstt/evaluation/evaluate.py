@@ -1,0 +1,85 @@
+"""A run's `metrics.json`: scores, intervals, the name it may carry, what is missing."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from slstt.evaluation.metrics import SCORES, scores_of, subject_confusions, summary_of
+from slstt.evaluation.predictions import Predictions
+from slstt.evaluation.protocol import naming
+from slstt.evaluation.published import published_table
+from slstt.evaluation.run import Run
+from slstt.evaluation.selection import selection_gap, selection_table
+from slstt.evaluation.tables import Table, class_table, confusion_table, score_table, seed_table
+
+
+def evaluate(run: Run) -> dict[str, Any]:
+    """Everything `metrics.json` holds for a run.
+
+    Several seeds are pooled: their confusion matrices are summed per subject, so that a resampled subject brings its
+    clips of every seed. "seeds" then tells each seed's scores, their mean and spread.
+    """
+    declared = run.setting("data.protocol")
+    name = naming(run.predictions, declared if isinstance(declared, str) else None)
+    per_seed = {seed: subject_confusions(predictions) for seed, predictions in run.seeds.items()}
+    subjects = next(iter(per_seed.values()))[0]
+    matrices = np.sum([matrices for _, matrices in per_seed.values()], axis=0)
+    selection = run.setting("selection.method")
+    metrics = summary_of(
+        run.predictions.classes, subjects, matrices, name.name, selection if isinstance(selection, str) else None
+    )
+    warnings = metrics.pop("warnings")
+    if run.missing:
+        warnings.insert(0, f"PARTIAL: {len(run.missing)} of {run.expected} folds are missing: {', '.join(run.missing)}")
+    contradictory = sum(_contradicts(predictions).sum() for predictions in run.seeds.values())
+    if contradictory:
+        warnings.append(f"{contradictory} predicted labels are not the class of the highest probability")
+    metrics |= {
+        "run": run.name,
+        "protocol_title": name.title,
+        "protocol_declared": name.declared,
+        "protocol_nearest": name.nearest,
+        "protocol_differences": list(name.differences),
+        "partial": bool(run.missing),
+        "folds": {"expected": run.expected, "missing": list(run.missing)},
+        "selection_gap": [
+            {"rule": rule.rule, "epochs": rule.epochs, "n": rule.clips, "valid": rule.valid, **rule.scores}
+            for rule in selection_gap(run)
+        ],
+        "warnings": warnings,
+    }
+    if run.several:
+        metrics["seeds"] = _seeds({seed: scores_of(m.sum(0)) for seed, (_, m) in per_seed.items()})
+    return metrics
+
+
+def result_tables(metrics: Mapping[str, Any]) -> list[Table]:
+    """The tables that terminal, report, Markdown and LaTeX show, in order."""
+    title = metrics["protocol_title"] + (", PARTIAL" if metrics["partial"] else "")
+    tables = (
+        score_table(metrics, f"Result: {title}"),
+        seed_table(metrics),
+        class_table(metrics),
+        confusion_table(metrics),
+        selection_table(metrics["selection_gap"]),
+        published_table(metrics),
+    )
+    return [table for table in tables if table is not None]
+
+
+def _seeds(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    values = {name: np.array([float(seed[name]) for seed in scores.values()]) for name in SCORES}
+    return {
+        "runs": [{"name": seed, **{name: float(found[name]) for name in SCORES}} for seed, found in scores.items()],
+        "mean": {name: float(v.mean()) for name, v in values.items()},
+        "sd": {name: float(v.std(ddof=1)) for name, v in values.items()},
+        "min": {name: float(v.min()) for name, v in values.items()},
+        "max": {name: float(v.max()) for name, v in values.items()},
+    }
+
+
+def _contradicts(predictions: Predictions) -> np.ndarray:
+    order = {name: i for i, name in enumerate(predictions.classes)}
+    said = predictions.probabilities[np.arange(len(predictions)), [order[label] for label in predictions.predicted]]
+    return said < predictions.probabilities.max(1) - 1e-6

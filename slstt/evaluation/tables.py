@@ -1,0 +1,168 @@
+"""The result as text for the terminal, as Markdown and as LaTeX (booktabs), from one list of rows."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+TITLES = {"casme2": "CASME II", "samm": "SAMM", "smic": "SMIC-HS"}
+"""How people write the data sets."""
+SCORE_TITLES = {"accuracy": "Accuracy", "uf1": "UF1", "uar": "UAR"}
+
+
+def dataset_title(name: str) -> str:
+    """How people write the data set `name`; an unknown one keeps its own name."""
+    return TITLES.get(name) or printable(name)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text cells; the first column is a name, the others are numbers."""
+
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+def score_table(summary: Mapping[str, Any], caption: str = "Result") -> Table:
+    """Accuracy, UF1 and UAR with their intervals, in full and (where there are several data sets) per part."""
+    parts = summary["parts"]
+    blocks: list[tuple[str, Any]] = [("Full", summary["full"])] if len(parts) != 1 else []
+    blocks += [(dataset_title(name), block) for name, block in parts.items()]
+    rows = tuple(
+        (
+            title,
+            str(block["n"]),
+            str(block["subjects"]),
+            *(score_text(block[score], block["ci"][score]) for score in SCORE_TITLES),
+        )
+        for title, block in blocks
+    )
+    return Table(caption, ("", "Clips", "Subjects", *SCORE_TITLES.values()), rows)
+
+
+def class_table(summary: Mapping[str, Any], caption: str = "Per class") -> Table:
+    """Precision, recall and F1 of each class, with its number of clips."""
+    rows = tuple(
+        (
+            name,
+            str(line["support"]),
+            str(line["predicted"]),
+            *(number(line[score]) for score in ("precision", "recall", "f1")),
+        )
+        for name, line in summary["per_class"].items()
+    )
+    return Table(caption, ("Class", "True", "Predicted", "Precision", "Recall", "F1"), rows)
+
+
+def confusion_table(
+    summary: Mapping[str, Any], caption: str = "Confusion matrix (rows true, columns predicted)"
+) -> Table:
+    """The pooled confusion matrix in counts."""
+    classes = summary["classes"]
+    rows = tuple((name, *map(str, row)) for name, row in zip(classes, summary["confusion"], strict=True))
+    return Table(caption, ("true \\ predicted", *classes), rows)
+
+
+def seed_table(summary: Mapping[str, Any], caption: str = "Per seed") -> Table | None:
+    """The scores of each seed's run, their mean and standard deviation; None for a single run."""
+    seeds = summary.get("seeds")
+    if not seeds:
+        return None
+    rows = [(run["name"], *(number(run[score]) for score in SCORE_TITLES)) for run in seeds["runs"]]
+    for name, title in (("mean", "mean"), ("sd", "standard deviation"), ("min", "lowest"), ("max", "highest")):
+        rows.append((title, *(number(seeds[name][score]) for score in SCORE_TITLES)))
+    return Table(caption, ("Run", *SCORE_TITLES.values()), tuple(rows))
+
+
+def number(value: float | None) -> str:
+    """A score with three digits; a dash where there is none."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+def score_text(value: float, interval: Sequence[float] | None) -> str:
+    """`0.713 [0.650, 0.771]`, or the score alone where there is no interval."""
+    return number(value) if interval is None else f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
+
+
+def printable(text: str) -> str:
+    """`text` on one line, with control characters made visible: names from files may hold anything."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+def as_text(table: Table) -> str:
+    """Aligned columns for a terminal."""
+    lines = [[printable(cell) for cell in row] for row in (table.header, *table.rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = [
+        "  ".join(
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    return "\n".join([printable(table.caption), text[0], rule, *text[1:], *map(printable, table.notes)])
+
+
+def as_markdown(tables: Iterable[Table]) -> str:
+    """The tables as GitHub Markdown."""
+
+    def one(table: Table) -> str:
+        header, *rows = ("| " + " | ".join(map(_markdown, row)) + " |" for row in (table.header, *table.rows))
+        rule = "|---" + "|---:" * (len(table.header) - 1) + "|"
+        return "\n".join([f"**{_markdown(table.caption)}**", "", header, rule, *rows, *_noted(table, _markdown)])
+
+    return "\n\n".join(one(table) for table in tables) + "\n"
+
+
+def as_latex(tables: Iterable[Table]) -> str:
+    """The tables as LaTeX; the document needs `\\usepackage{booktabs}`."""
+
+    def one(table: Table) -> str:
+        header, *rows = (" & ".join(map(_latex, row)) + r" \\" for row in (table.header, *table.rows))
+        columns = "l" + "r" * (len(table.header) - 1)
+        return "\n".join(
+            [
+                r"\begin{table}[t]",
+                r"\centering",
+                rf"\caption{{{_latex(table.caption)}}}",
+                rf"\begin{{tabular}}{{{columns}}}",
+                r"\toprule",
+                header,
+                r"\midrule",
+                *rows,
+                r"\bottomrule",
+                r"\end{tabular}",
+                *(rf"\par\footnotesize {_latex(note)}" for note in table.notes),
+                r"\end{table}",
+            ]
+        )
+
+    return "% needs \\usepackage{booktabs}\n" + "\n\n".join(one(table) for table in tables) + "\n"
+
+
+def _noted(table: Table, escape: Callable[[str], str]) -> list[str]:
+    return ["", *(f"{escape(note)}  " for note in table.notes)] if table.notes else []
+
+
+_MARKDOWN = {c: f"\\{c}" for c in "\\`*_[]|#~"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
+_LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+}
+
+
+def _markdown(text: str) -> str:
+    # A bracketed interval is no link without a parenthesis or a definition behind it, so brackets in numbers may stay.
+    bare = all(c in "0123456789.,[]-+ " for c in text)
+    return text if bare else "".join(_MARKDOWN.get(c, c) for c in printable(text))
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(c, c) for c in printable(text))
