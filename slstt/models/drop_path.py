@@ -17,11 +17,11 @@ class DropPath(nn.Module):
     Raises ValueError where `rate` lies outside [0, 1).
     """
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, rate: float | int) -> None:
         super().__init__()
         if not 0.0 <= rate < 1.0:
             raise ValueError(f"DropPath rate {rate} is not in [0, 1)")
-        self.rate = rate
+        self.rate = float(rate)
 
     def forward(self, branch: Float[Tensor, "samples ..."]) -> Float[Tensor, "samples ..."]:
         """`branch` (samples, ...) -> the same shape, some samples zero."""
@@ -36,6 +36,6 @@ class DropPath(nn.Module):
         return f"rate={self.rate:.3f}"
 
 
-def linear_rates(rate: float, depth: int) -> list[float]:
+def linear_rates(rate: float | int, depth: int) -> list[float]:
     """`depth` rates rising linearly from 0 in the first block to `rate` in the last (stochastic depth, eq. 4)."""
     return [rate * index / max(depth - 1, 1) for index in range(depth)]

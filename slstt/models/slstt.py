@@ -5,7 +5,7 @@ token first; D = width; K classes.
 """
 
 import hashlib
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -32,10 +32,10 @@ class SLSTT(nn.Module):
         width: int = 768,
         depth: int = 12,
         heads: int = 12,
-        mlp_ratio: float = 4,
+        mlp_ratio: float | int = 4,
         classes: int = 3,
         aggregator: Literal["lstm", "mean"] = "lstm",
-        drop_path: float = 0.1,
+        drop_path: float | int = 0.1,
         regularizer: Literal["drop_path", "dropout"] = "drop_path",
         norm: Literal["pre", "post"] = "pre",
         lstm_width: int = 512,
@@ -111,7 +111,7 @@ class SLSTT(nn.Module):
         """Index of the first block that learns; `depth` where none does."""
         return first_trainable_block(self.trainable, len(self.encoder.blocks))
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> "SLSTT":
         """Training or evaluation mode for what learns; the frozen part stays in evaluation mode."""
         super().train(mode)
         for block in self.encoder.blocks[: self.first_trainable_block]:

@@ -75,7 +75,7 @@ class Block(nn.Module):
         width: int,
         heads: int,
         hidden: int,
-        rate: float = 0.0,
+        rate: float | int = 0.0,
         regularizer: Literal["drop_path", "dropout"] = "drop_path",
         norm: Literal["pre", "post"] = "pre",
         gelu: Literal["exact", "tanh"] = "exact",
@@ -113,9 +113,9 @@ class VisionTransformer(nn.Module):
         width: int = 768,
         depth: int = 12,
         heads: int = 12,
-        mlp_ratio: float = 4,
+        mlp_ratio: float | int = 4,
         channels: int = 3,
-        drop_path: float = 0.1,
+        drop_path: float | int = 0.1,
         regularizer: Literal["drop_path", "dropout"] = "drop_path",
         norm: Literal["pre", "post"] = "pre",
         gelu: Literal["exact", "tanh"] = "exact",
@@ -185,7 +185,7 @@ def _check_arguments(
     width: int,
     depth: int,
     heads: int,
-    drop_path: float,
+    drop_path: float | int,
     regularizer: str,
     norm: str,
     gelu: str,
@@ -193,9 +193,10 @@ def _check_arguments(
     """Raise ConfigError with one line per impossible value or combination."""
     sizes = {"image_size": image_size, "patch_size": patch_size, "width": width, "depth": depth, "heads": heads}
     problems = [f"model.{name}: {value} is not a positive number" for name, value in sizes.items() if value < 1]
-    if not problems and image_size % patch_size:
+    positive = not problems
+    if positive and image_size % patch_size:
         problems.append(f"model.image_size: {image_size} is not a multiple of patch_size {patch_size}")
-    if not problems and width % heads:
+    if positive and width % heads:
         problems.append(f"model.width: {width} is not a multiple of heads {heads}")
     if not 0.0 <= drop_path < 1.0:
         problems.append(f"model.drop_path: {drop_path} is not in [0, 1)")
