@@ -61,16 +61,6 @@ class Crop(Section):
         le=50,
         description="Still none: look on this many frames on either side of the apex (recorded in flags.csv).",
     )
-    outlier_size: float = Field(
-        default=0.15,
-        gt=0,
-        description="Flag a clip whose landmarks are larger or smaller than its subject's median by this share.",
-    )
-    outlier_shift: float = Field(
-        default=0.5,
-        gt=0,
-        description="Flag a clip whose landmarks lie this far from its subject's median, in face sizes.",
-    )
 
 
 class Interpolation(Section):
@@ -80,7 +70,9 @@ class Interpolation(Section):
         default="rife",
         description="`rife`: the official RIFE network; `linear`: blending; `none`: the nearest real frame again.",
     )
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="Arithmetic of RIFE; bf16 only pays on a GPU.")
+    precision: Literal["fp32", "bf16"] = Field(
+        default="fp32", description="Arithmetic of RIFE; bf16 only pays on a GPU."
+    )
 
 
 class Flow(Section):

@@ -64,31 +64,11 @@ def write_flow(
 
 def read_flow(path: Path) -> np.ndarray:
     """The flow of one clip, (T, 2, H, W) float16, pixels. Raises DataError where the file is missing or damaged."""
-    return read_tensors(path)["flow"]
+    return read_whole(path)[0]["flow"]
 
 
-def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """Every array of a flow file; raises DataError like `read_flow`."""
-    return _whole(path)[0]
-
-
-def read_about(path: Path) -> dict[str, Any]:
-    """The `about` of a flow file after its checksum was found right; raises DataError like `read_flow`."""
-    return _whole(path)[1]["about"]
-
-
-def read_fingerprint(path: Path) -> str:
-    """The fingerprint alone, from the header alone (the data behind it is not checked); raises DataError."""
-    try:
-        with path.open("rb") as stream:
-            size = int.from_bytes(stream.read(8), "little")
-            header = stream.read(min(size, 1 << 24))
-        return json.loads(json.loads(header)["__metadata__"][_ENTRY])["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, error) from error
-
-
-def _whole(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def read_whole(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """(every array, the `about`) of a flow file whose checksum was found right; raises DataError like `read_flow`."""
     try:
         raw = path.read_bytes()
         size = int.from_bytes(raw[:8], "little")
@@ -101,7 +81,18 @@ def _whole(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             raise ValueError("not a flow")
     except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise _damaged(path, error) from error
-    return tensors, entry
+    return tensors, entry["about"]
+
+
+def read_fingerprint(path: Path) -> str:
+    """The fingerprint alone, from the header alone (the data behind it is not checked); raises DataError."""
+    try:
+        with path.open("rb") as stream:
+            size = int.from_bytes(stream.read(8), "little")
+            header = stream.read(min(size, 1 << 24))
+        return json.loads(json.loads(header)["__metadata__"][_ENTRY])["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, error) from error
 
 
 def _checksum(raw: bytes | bytearray, at: int) -> bytes:

@@ -69,26 +69,16 @@ class Release:
     remarks: tuple[Remark, ...] = ()
 
 
+def index_row(clip: Clip) -> tuple[str, ...]:
+    """The cells of a clip in `index.csv`, in the order of INDEX_COLUMNS; an unknown apex is an empty cell."""
+    apex = "" if clip.apex is None else str(clip.apex)
+    place = (clip.dataset, clip.subject, clip.name, clip.emotion, str(clip.onset), apex, str(clip.offset))
+    return (*place, str(len(clip.frames)), str(clip.folder))
+
+
 def write_index(path: Path, clips: Iterable[Clip]) -> None:
-    """Write clips as `index.csv`, sorted by key; an unknown apex is an empty cell."""
-    write_csv(
-        path,
-        INDEX_COLUMNS,
-        (
-            (
-                c.dataset,
-                c.subject,
-                c.name,
-                c.emotion,
-                c.onset,
-                "" if c.apex is None else c.apex,
-                c.offset,
-                len(c.frames),
-                c.folder,
-            )
-            for c in sorted(clips, key=lambda clip: clip.key)
-        ),
-    )
+    """Write clips as `index.csv`, sorted by key."""
+    write_csv(path, INDEX_COLUMNS, (index_row(clip) for clip in sorted(clips, key=lambda clip: clip.key)))
 
 
 def read_index(path: Path) -> list[Clip]:

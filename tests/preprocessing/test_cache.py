@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-from slstt.datasets.cache import flow_path, read_about, read_fingerprint, read_flow, read_tensors, write_flow
+from slstt.datasets.cache import flow_path, read_fingerprint, read_flow, read_whole, write_flow
 from slstt.errors import DataError
 
 
@@ -31,9 +31,10 @@ def test_what_is_written_is_read_back_as_float16(written: Path) -> None:
     flow = read_flow(written)
     assert flow.dtype == np.float16 and flow.shape == (3, 2, 8, 8)
     assert np.array_equal(flow, _flow().astype(np.float16))
-    assert read_about(written) == {"square": [1, 2, 3], "why": 'a "quoted" wörd'}
     assert read_fingerprint(written) == "0123"
-    assert np.array_equal(read_tensors(written)["points"], np.arange(4.0))
+    tensors, about = read_whole(written)
+    assert about == {"square": [1, 2, 3], "why": 'a "quoted" wörd'}
+    assert np.array_equal(tensors["points"], np.arange(4.0))
 
 
 def test_the_file_is_ordinary_safetensors_with_key_flow(written: Path) -> None:
@@ -80,7 +81,7 @@ def test_bytes_behind_the_end_are_noticed(written: Path) -> None:
 def test_files_of_another_kind_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "clip.safetensors"
     path.write_bytes(content)
-    for read in (read_flow, read_about, read_fingerprint):
+    for read in (read_flow, read_whole, read_fingerprint):
         with pytest.raises(DataError, match=r"clip\.safetensors: damaged or not a flow file"):
             read(path)
 
