@@ -23,7 +23,7 @@ EMOTIONS = {
 _OTHER = {"casme2": {"other": "others"}, "samm": {"others": "other"}}
 
 _SUBJECT = {
-    "casme2": re.compile(r"(?:sub)?[ _-]?0*(\d{1,2})", re.IGNORECASE | re.ASCII),
+    "casme2": re.compile(r"(?:sub[ _-]?)?0*(\d{1,2})", re.IGNORECASE | re.ASCII),
     "samm": re.compile(r"0*(\d{1,3})", re.ASCII),
     "smic": re.compile(r"s?0*(\d{1,2})", re.IGNORECASE | re.ASCII),
 }

@@ -1,0 +1,90 @@
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slstt.datasets.ids import (
+    DATASETS,
+    EMOTIONS,
+    clip_id,
+    dataset_of,
+    emotion_name,
+    is_subject_folder,
+    subject_id,
+    whole_number,
+)
+
+
+@given(st.sampled_from(DATASETS), st.integers(1, 99), st.integers(0, 2))
+def test_all_spellings_of_a_subject_have_one_normal_form(dataset, number, zeros):
+    digits = "0" * zeros + str(number)
+    prefix, normal = {
+        "casme2": ("sub", f"sub{number:02d}"),
+        "samm": ("", f"{number:03d}"),
+        "smic": ("s", f"s{number:02d}"),
+    }[dataset]
+    for spelling in (digits, f"{number}.0", prefix + digits, f" {prefix}{digits} ", (prefix + digits).upper()):
+        assert subject_id(dataset, spelling) == normal
+    assert subject_id(dataset, normal) == normal
+    assert dataset_of(normal) == dataset
+    assert is_subject_folder(dataset, normal)
+
+
+@given(st.integers(1, 99), st.sampled_from(["ne", "po", "sur"]), st.integers(1, 99))
+def test_smic_clips_agree_with_and_without_zeros(subject, emotion, number):
+    normal = f"s{subject:02d}_{emotion}_{number:02d}"
+    for spelling in (f"s{subject}_{emotion}_{number:02d}", f"S{subject}_{emotion.upper()}_{number}", f" {normal} "):
+        assert clip_id("smic", spelling) == normal
+
+
+@given(st.integers(1, 999), st.integers(0, 99), st.integers(0, 99))
+def test_samm_clips_get_their_zeros_back(subject, film, number):
+    for spelling in (f"{subject}_{film}_{number}", f"{subject:03d}_{film}_{number}"):
+        assert clip_id("samm", spelling) == f"{subject:03d}_{film}_{number}"
+
+
+@pytest.mark.parametrize("name", ["EP02_01f", "EP09f", "EP01_2", "EP08_1", "EP06_02_01", "EP19_06f"])
+def test_irregular_casme2_names_stay_as_they_are(name):
+    assert clip_id("casme2", name) == name
+    assert clip_id("casme2", f" {name.swapcase()} ") == name
+
+
+@given(st.sampled_from(DATASETS), st.text(max_size=12))
+def test_ids_are_stable_and_safe_as_folder_names_or_refused(dataset, text):
+    for normalise in (subject_id, clip_id):
+        try:
+            normal = normalise(dataset, text)
+        except ValueError:
+            continue
+        assert normalise(dataset, normal) == normal
+        assert set(normal) <= set(string.ascii_letters + string.digits + "_-")
+
+
+@pytest.mark.parametrize("text", ["", "sub", "average", "s", "1/2", "../x", "12345", "-3", "Total"])
+def test_notes_are_not_subjects(text):
+    for dataset in DATASETS:
+        with pytest.raises(ValueError, match="is not a subject"):
+            subject_id(dataset, text)
+
+
+@given(st.integers(-(10**9), 10**9))
+def test_whole_numbers_come_back_from_every_spreadsheet_spelling(number):
+    assert {whole_number(f"{number}"), whole_number(f" {number}.0 "), whole_number(f"{number}.")} == {number}
+
+
+@pytest.mark.parametrize("text", ["/", "", "4.5", "1e3", "46a", "nan", "٣"])
+def test_what_is_no_whole_number_is_none(text):
+    assert whole_number(text) is None
+
+
+def test_other_is_spelled_as_the_data_set_spells_it():
+    assert emotion_name("samm", " Others") == "other"
+    assert emotion_name("casme2", "Other ") == "others"
+    assert emotion_name("casme2", "Happiness") == "happiness"
+    assert all(emotion_name(d, name.title()) == name for d in DATASETS for name in EMOTIONS[d])
+
+
+def test_a_strange_subject_belongs_to_no_data_set():
+    with pytest.raises(ValueError, match="no subject of"):
+        dataset_of("person1")
