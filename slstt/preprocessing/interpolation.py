@@ -7,7 +7,6 @@ are frame numbers; an inserted one is a dyadic fraction (46.5, 46.25, ...), so i
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import UInt8
@@ -16,10 +15,9 @@ from numpy import ndarray
 from slstt.errors import ConfigError, DataError
 from slstt.preprocessing.rife import Rife
 
-Selection = Literal["apex", "uniform"]
-SELECTIONS: tuple[str, ...] = get_args(Selection)
-Method = Literal["rife", "linear", "none"]
-METHODS: tuple[str, ...] = get_args(Method)
+SELECTIONS = ("apex", "uniform")
+METHODS = ("rife", "linear", "none")
+Position = int | float
 Image = UInt8[ndarray, "h w"] | UInt8[ndarray, "h w 3"]
 
 
@@ -27,10 +25,10 @@ Image = UInt8[ndarray, "h w"] | UInt8[ndarray, "h w 3"]
 class FramePlan:
     """What stands for a clip: positions after the onset, ascending. Fractions are to be inserted."""
 
-    positions: tuple[float, ...]
+    positions: tuple[Position, ...]
 
     @property
-    def inserted(self) -> tuple[float, ...]:
+    def inserted(self) -> tuple[Position, ...]:
         """The positions that no camera saw."""
         return tuple(p for p in self.positions if p != int(p))
 
@@ -63,7 +61,7 @@ def apex_first(onset: int, apex: int, offset: int, count: int) -> list[float]:
     return order[:count]
 
 
-def choose_frames(onset: int, apex: int, offset: int, count: int, selection: Selection = "apex") -> FramePlan:
+def choose_frames(onset: int, apex: int, offset: int, count: int, selection: str = "apex") -> FramePlan:
     """The `count` positions after the onset that stand for a clip (11 in the paper).
 
     A clip with at least `count` frames after its onset gives `apex`: a window of consecutive frames around the apex,
@@ -93,11 +91,11 @@ def choose_frames(onset: int, apex: int, offset: int, count: int, selection: Sel
 
 
 def fill(
-    frames: Mapping[float, Image],
-    positions: Sequence[float],
-    method: Method = "rife",
+    frames: Mapping[Position, Image],
+    positions: Sequence[Position],
+    method: str = "rife",
     rife: Rife | None = None,
-) -> dict[float, Image]:
+) -> dict[Position, Image]:
     """A picture for every one of `positions`, from real `frames` at whole numbers (grey or RGB, one size).
 
     `rife` makes middle frames of neighbouring positions, halves first, then quarters from halves and so on, one level
@@ -119,9 +117,9 @@ def fill(
     return {position: made[position] for position in positions}
 
 
-def levels(positions: Sequence[float]) -> list[list[float]]:
+def levels(positions: Sequence[Position]) -> list[list[Position]]:
     """The fractions among `positions` and all they are made from: halves, then quarters, and so on, each ascending."""
-    found: dict[int, set[float]] = {}
+    found: dict[int, set[Position]] = {}
     waiting = [p for p in positions if p != int(p)]
     while waiting:
         position = waiting.pop()
@@ -133,13 +131,13 @@ def levels(positions: Sequence[float]) -> list[list[float]]:
     return [sorted(found[parts]) for parts in sorted(found)]
 
 
-def _parts(position: float) -> int:
+def _parts(position: Position) -> int:
     """The denominator of a dyadic fraction."""
     return float(position).as_integer_ratio()[1]
 
 
-def _midpoints(frames: Mapping[float, Image], positions: Sequence[float], rife: Rife) -> dict[float, Image]:
-    made: dict[float, Image] = dict(frames)
+def _midpoints(frames: Mapping[Position, Image], positions: Sequence[Position], rife: Rife) -> dict[Position, Image]:
+    made: dict[Position, Image] = dict(frames)
     for level in levels(positions):
         step = 1 / _parts(level[0])
         before = np.stack([_rgb(made[p - step]) for p in level])
@@ -159,13 +157,13 @@ def _rgb(image: Image) -> UInt8[ndarray, "h w 3"]:
     return np.repeat(image[..., None], 3, axis=-1) if image.ndim == 2 else image
 
 
-def _blend(frames: Mapping[float, Image], position: float) -> Image:
+def _blend(frames: Mapping[Position, Image], position: Position) -> Image:
     below = int(position)
     share = position - below
     mixed = (1 - share) * frames[below].astype(np.float32) + share * frames[below + 1].astype(np.float32)
     return np.floor(mixed + 0.5).astype(np.uint8)
 
 
-def _nearest(frames: Mapping[float, Image], position: float) -> Image:
+def _nearest(frames: Mapping[Position, Image], position: Position) -> Image:
     below = int(position)
     return frames[below] if position - below <= 0.5 else frames[below + 1]

@@ -3,7 +3,9 @@
 Points are (x, y) in pixels of the frame, x to the right and y down, counted from 0 as dlib does.
 """
 
+import zipfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +14,9 @@ import numpy as np
 from jaxtyping import Float32, Num, UInt8
 from numpy import ndarray
 
+from slstt.datasets.ids import DATASETS, clip_id, subject_id
 from slstt.errors import DataError, WeightsError
+from slstt.files import read_csv
 from slstt.weights import landmark_model
 
 Key = tuple[str, str, str]
@@ -39,7 +43,7 @@ class FoundFace:
     """A face, and where it was found: the frame, how often the picture was doubled for it, faces seen there."""
 
     face: Face
-    frame: float
+    frame: int | float
     upsampled: int
     faces: int
 
@@ -80,7 +84,7 @@ def upright(landmarks: Num[ndarray, "68 2"]) -> bool:
 
 
 def find_landmarks(
-    detector: LandmarkDetector, frames_by_nearness: Iterable[tuple[float, ndarray]], upsampling: int = 1
+    detector: LandmarkDetector, frames_by_nearness: Iterable[tuple[int | float, ndarray]], upsampling: int = 1
 ) -> FoundFace:
     """The largest plausible face of the first frame that shows one; each frame is tried plain, then doubled.
 
@@ -124,6 +128,63 @@ def outliers(sets: Mapping[Key, Num[ndarray, "68 2"]]) -> dict[Key, str]:
             if found:
                 odd[key] = f"landmarks are {' and '.join(found)} than the median of {subject}'s {len(own)} clips"
     return odd
+
+
+def read_landmarks(path: Path) -> dict[Key, Float32[ndarray, "68 2"]]:
+    """Given landmarks by (dataset, subject, clip), ids in normal form, points (x, y) in pixels of the apex frame.
+
+    `.npz`: arrays `landmarks` (N, 68, 2) and `dataset`, `subject`, `clip` (N) of text. `.csv`: columns dataset,
+    subject, clip, x0, y0, ..., x67, y67. Raises DataError with every row that cannot be used.
+    """
+    names, points = _npz_rows(path) if path.suffix.lower() == ".npz" else _csv_rows(path)
+    found: dict[Key, ndarray] = {}
+    problems = []
+    for row, ((dataset, subject, clip), own) in enumerate(zip(names, points, strict=True), start=1):
+        where = f"{path}: landmark set {row} ({dataset} {subject} {clip})"
+        try:
+            if dataset not in DATASETS:
+                raise ValueError(f"'{dataset}' is no data set; expected {', '.join(DATASETS)}")
+            key = (dataset, subject_id(dataset, subject), clip_id(dataset, clip))
+        except ValueError as error:
+            problems.append(f"{where}: {error}")
+            continue
+        if key in found:
+            problems.append(f"{where}: the clip has landmarks already; keep one row")
+        elif not np.isfinite(own).all():
+            problems.append(f"{where}: a coordinate is not a number")
+        found[key] = own
+    if problems:
+        raise DataError(*problems)
+    return found
+
+
+def _npz_rows(path: Path) -> tuple[list[Key], Float32[ndarray, "n 68 2"]]:
+    columns = ("dataset", "subject", "clip")
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            missing = [name for name in ("landmarks", *columns) if name not in arrays]
+            if missing:
+                raise DataError(f"{path}: array '{missing[0]}' is missing; expected landmarks, dataset, subject, clip")
+            points, texts = arrays["landmarks"], [[str(cell) for cell in arrays[name].ravel()] for name in columns]
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: not found") from error
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: unreadable as .npz ({error})") from error
+    if points.shape[1:] != (68, 2) or points.dtype.kind not in "iuf" or {len(t) for t in texts} != {len(points)}:
+        raise DataError(f"{path}: landmarks must be numbers (N, 68, 2) with N ids each, not {points.shape}")
+    return [(d, s, c) for d, s, c in zip(*texts, strict=True)], points.astype(np.float32)
+
+
+def _csv_rows(path: Path) -> tuple[list[Key], Float32[ndarray, "n 68 2"]]:
+    rows = read_csv(path, ("dataset", "subject", "clip"))
+    coordinates = [f"{axis}{point}" for point in range(68) for axis in "xy"]
+    if rows and (missing := [name for name in coordinates if name not in rows[0]]):
+        raise DataError(f"{path}: {len(missing)} of the columns x0, y0, ..., x67, y67 are missing ({missing[0]} first)")
+    points = np.full((len(rows), 68, 2), np.nan, np.float32)
+    for own, row in zip(points, rows, strict=True):
+        with suppress(ValueError):  # stays not-a-number, which read_landmarks reports by row
+            own[...] = np.array([float(row[name]) for name in coordinates]).reshape(68, 2)
+    return [(row["dataset"].strip(), row["subject"], row["clip"]) for row in rows], points
 
 
 def _difference(points: ndarray, median: ndarray) -> tuple[float, float, float]:

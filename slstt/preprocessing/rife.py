@@ -6,7 +6,7 @@ fetch. The network is written here from that description; the weights are the pu
 """
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 import torch
@@ -103,7 +103,7 @@ def _swapped(flow: Float[Tensor, "n 4 h w"]) -> Float[Tensor, "n 4 h w"]:
     return torch.cat([flow[:, 2:], flow[:, :2]], dim=1)
 
 
-def _resize(x: Float[Tensor, "n c h w"], factor: float) -> Tensor:
+def _resize(x: Float[Tensor, "n c h w"], factor: int | float) -> Tensor:
     if factor == 1:
         return x
     return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False, recompute_scale_factor=False)
@@ -123,7 +123,7 @@ class Rife:
         path: Path | str | None = None,
         precision: Precision = "fp32",
         device: str | torch.device = "cpu",
-    ) -> Self:
+    ) -> "Rife":
         """The official network; `path` as in `slstt.weights.rife_weights`. `bf16` runs the convolutions in bfloat16.
 
         Raises WeightsError where the weights cannot be had or do not fit exactly.
@@ -152,7 +152,7 @@ class Rife:
     def midpoint(
         self,
         a: UInt8[ndarray, "h w 3"] | UInt8[ndarray, "n h w 3"],
-        b: UInt8[ndarray, "h w 3"] | UInt8[ndarray, "n h w 3"],
+        b: UInt8[ndarray, "..."],
     ) -> UInt8[ndarray, "h w 3"] | UInt8[ndarray, "n h w 3"]:
         """The frame halfway between `a` and `b`, uint8 RGB of any size, alone or as a batch of N pairs.
 
