@@ -13,14 +13,14 @@ from slstt.datasets.synthetic.action_units import MIRROR
 # eyes half-way down the head, nose a third below, and so on; no data set's statistics.
 # fmt: off
 _LEFT_HALF = {
-    0: (-1.20, 0.05), 1: (-1.19, 0.36), 2: (-1.15, 0.66), 3: (-1.07, 0.95), 4: (-0.93, 1.22), 5: (-0.72, 1.45),
-    6: (-0.48, 1.64), 7: (-0.23, 1.77), 8: (0.0, 1.81),
-    17: (-0.97, -0.24), 18: (-0.82, -0.37), 19: (-0.62, -0.42), 20: (-0.41, -0.39), 21: (-0.22, -0.32),
-    27: (0.0, -0.03), 28: (0.0, 0.17), 29: (0.0, 0.37), 30: (0.0, 0.57),
-    31: (-0.22, 0.70), 32: (-0.11, 0.74), 33: (0.0, 0.76),
-    36: (-0.73, 0.02), 37: (-0.60, -0.07), 38: (-0.42, -0.07), 39: (-0.27, 0.03), 40: (-0.42, 0.07), 41: (-0.60, 0.08),
-    48: (-0.42, 1.15), 49: (-0.26, 1.08), 50: (-0.09, 1.04), 51: (0.0, 1.055),
-    57: (0.0, 1.29), 58: (-0.11, 1.28), 59: (-0.27, 1.23),
+    0: (-1.20, -0.05), 1: (-1.19, 0.25), 2: (-1.16, 0.56), 3: (-1.09, 0.87), 4: (-0.97, 1.14), 5: (-0.78, 1.39),
+    6: (-0.55, 1.59), 7: (-0.29, 1.75), 8: (0.0, 1.81),
+    17: (-0.95, -0.27), 18: (-0.80, -0.40), 19: (-0.60, -0.45), 20: (-0.39, -0.42), 21: (-0.20, -0.34),
+    27: (0.0, -0.05), 28: (0.0, 0.15), 29: (0.0, 0.35), 30: (0.0, 0.55),
+    31: (-0.21, 0.72), 32: (-0.105, 0.76), 33: (0.0, 0.785),
+    36: (-0.71, 0.01), 37: (-0.58, -0.07), 38: (-0.41, -0.07), 39: (-0.28, 0.03), 40: (-0.41, 0.07), 41: (-0.58, 0.07),
+    48: (-0.42, 1.15), 49: (-0.26, 1.08), 50: (-0.09, 1.03), 51: (0.0, 1.05),
+    57: (0.0, 1.32), 58: (-0.11, 1.31), 59: (-0.27, 1.25),
     60: (-0.36, 1.15), 61: (-0.10, 1.14), 62: (0.0, 1.145), 66: (0.0, 1.165), 67: (-0.10, 1.16),
 }
 # fmt: on
@@ -74,8 +74,15 @@ class Face:
 
 
 _SKIN = np.array([[0.94, 0.77, 0.68], [0.88, 0.69, 0.56], [0.78, 0.57, 0.43], [0.62, 0.43, 0.32], [0.45, 0.30, 0.22]])
-_HAIR = np.array([[0.07, 0.06, 0.06], [0.13, 0.09, 0.07], [0.24, 0.16, 0.10], [0.42, 0.29, 0.17], [0.33, 0.32, 0.32]])
-_IRIS = np.array([[0.20, 0.12, 0.07], [0.28, 0.18, 0.10], [0.35, 0.33, 0.18], [0.36, 0.46, 0.55]])
+_HAIR = np.array([[0.45, 0.32, 0.19], [0.25, 0.17, 0.11], [0.13, 0.09, 0.07], [0.06, 0.05, 0.05]])
+_GREY = np.array([0.36, 0.35, 0.35])
+_IRIS = np.array([[0.34, 0.42, 0.48], [0.32, 0.31, 0.20], [0.25, 0.16, 0.09], [0.15, 0.09, 0.06]])
+"""Each from light to dark, RGB."""
+
+
+def _between(table: np.ndarray, dark: float) -> np.ndarray:
+    """A colour at the share `dark` of `table` (N, 3)."""
+    return np.array([np.interp(dark * (len(table) - 1), range(len(table)), column) for column in table.T])
 
 
 def draw_face(generator: np.random.Generator) -> Face:
@@ -108,19 +115,15 @@ def draw_face(generator: np.random.Generator) -> Face:
     points[MOUTH] += mouth
     points += generator.normal(0.0, 0.004, points.shape)  # no face is quite symmetric
 
-    def between(table: np.ndarray) -> np.ndarray:
-        at = generator.uniform(0, len(table) - 1)
-        low = int(at)
-        return table[low] * (1 - (at - low)) + table[min(low + 1, len(table) - 1)] * (at - low)
-
-    skin = between(_SKIN) * (1 + generator.normal(0, 0.02, 3))
+    dark = float(generator.uniform())  # of skin, hair and eyes together, loosely
+    skin = _between(_SKIN, dark) * (1 + generator.normal(0, 0.02, 3))
     light = np.array([generator.uniform(-0.45, 0.45), generator.uniform(-0.75, -0.35), 1.0])
     return Face(
         landmarks=points,
         skin=skin,
         lips=skin * (0.88, 0.62, 0.62) * (1 + vary(0.05)),
-        hair=between(_HAIR[:4] if generator.uniform() < 0.9 else _HAIR[4:]),
-        iris=between(_IRIS),
+        hair=_GREY if generator.uniform() < 0.1 else _between(_HAIR, dark * 0.6 + generator.uniform(0, 0.4)),
+        iris=_between(_IRIS, dark * 0.6 + generator.uniform(0, 0.4)),
         shirt=generator.uniform(0.12, 0.75, 3) * 0.6 + generator.uniform(0.05, 0.3),
         wall=generator.uniform(0.45, 0.78) * (1 + generator.normal(0, 0.04, 3)),
         light=light / np.linalg.norm(light),

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from slstt.datasets.synthetic.faces import Face
+from slstt.datasets.synthetic.faces import BROWS, MOUTH, NOSE, Face
 from slstt.datasets.synthetic.surface import CENTRE, Canvas, curve, noise
 
 
@@ -24,6 +24,8 @@ def eyelids(eye: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def paint_eye(image: np.ndarray, face: Face, canvas: Canvas, eye: np.ndarray, generator: np.random.Generator) -> None:
     """An open eye: ball, iris, pupil, highlight, the lid's shadow and lashes."""
+    canvas, here = canvas.window(eye, 0.25)
+    image = image[here]
     upper, lower = eyelids(eye)
     opening = canvas.area(np.vstack([upper, lower[::-1]]), 0.008)
     x, y = eye.mean(axis=0)
@@ -44,13 +46,15 @@ def paint_eye(image: np.ndarray, face: Face, canvas: Canvas, eye: np.ndarray, ge
     darken(ball, canvas.blur(canvas.line(upper, 0.06), 0.025), 0.75)
     over(image, opening, ball)
     darken(image, canvas.blur(canvas.line(lower, 0.012), 0.008), 0.30)
-    darken(image, canvas.blur(canvas.line(upper, 0.030), 0.007), 0.80)
+    darken(image, canvas.blur(canvas.line(upper, 0.024), 0.008), 0.80)
     crease = curve(eye[[0, 1, 2, 3]] + np.array([(0.0, -0.02), (0.0, -0.075), (0.0, -0.075), (0.0, -0.03)]))
     darken(image, canvas.blur(canvas.line(crease, 0.014), 0.010), 0.35)
 
 
 def close_eye(image: np.ndarray, canvas: Canvas, eye: np.ndarray) -> None:
     """A closed eye: skin, and the lashes where the lids meet."""
+    canvas, here = canvas.window(eye, 0.25)
+    image = image[here]
     _, lower = eyelids(eye)
     x, y = eye.mean(axis=0)
     image *= 1 + 0.06 * canvas.bump((x, y - 0.02), (0.14, 0.06))[..., None]
@@ -59,9 +63,11 @@ def close_eye(image: np.ndarray, canvas: Canvas, eye: np.ndarray) -> None:
 
 def paint_brows(image: np.ndarray, face: Face, canvas: Canvas, generator: np.random.Generator) -> None:
     """Brows of single hairs over a soft ground, thinner towards the temple."""
+    canvas, here = canvas.window(face.landmarks[BROWS], 0.25)
+    image = image[here]
     hairs = np.zeros(canvas.shape, np.float32)
     for sign, brow in ((-1.0, face.landmarks[17:22]), (1.0, face.landmarks[22:27][::-1])):
-        spine = curve(brow, 160)  # from the temple to the nose
+        spine = curve(brow, 160) + np.array([0.0, 0.03])  # from the temple to the nose; landmarks are near its top
         along = np.linspace(0, 1, len(spine))
         thick = face.brow_thickness * np.clip(0.35 + 1.3 * along, 0, 1) * np.clip((1.06 - along) / 0.12, 0.4, 1)
         band = np.vstack([spine - np.outer(thick / 2, (0, 1)), (spine + np.outer(thick / 2, (0, 1)))[::-1]])
@@ -81,18 +87,23 @@ def paint_brows(image: np.ndarray, face: Face, canvas: Canvas, generator: np.ran
 def paint_lips(image: np.ndarray, face: Face, canvas: Canvas, light: np.ndarray) -> None:
     """Lips, lit like the skin around them, with a dark seam."""
     p = face.landmarks
+    canvas, here = canvas.window(p[MOUTH], 0.4)
+    image, light = image[here], light[here]
     border = np.vstack([curve(p[48:55], 64), curve(p[[54, 55, 56, 57, 58, 59, 48]], 64)])
     seam = curve(np.vstack([p[48], (p[60] + p[48]) / 2, p[61:64], (p[64] + p[54]) / 2, p[54]]))
     texture = 1 + 0.05 * np.sin(canvas.x * 130 + 3 * np.sin(canvas.x * 21))
     lit = face.lips[None, None] * light[..., None] * texture[None, :, None]
     over(image, 0.75 * canvas.area(border, 0.018), lit)
-    darken(image, canvas.blur(canvas.line(seam, 0.018), 0.012), 0.65)
+    darken(image, canvas.blur(canvas.line(seam, 0.016), 0.012), 0.55)
+    darken(image, canvas.area(np.vstack([curve(p[48:55], 64), seam[::-1]]), 0.015), 0.14)
     darken(image, canvas.bump((p[62][0], p[57][1] + 0.05), (0.18, 0.03)), 0.14)
 
 
 def paint_nostrils(image: np.ndarray, face: Face, canvas: Canvas) -> None:
     """Nostrils and the shadow under the nose."""
     p = face.landmarks
+    canvas, here = canvas.window(p[NOSE], 0.4)
+    image = image[here]
     for wing, inner in ((p[31], p[32]), (p[35], p[34])):
         x, y = wing * 0.42 + inner * 0.58
         darken(image, canvas.bump((x, y - 0.025), (0.042, 0.020)), 0.70)
@@ -110,7 +121,7 @@ def paint_behind(image: np.ndarray, face: Face, canvas: Canvas, generator: np.ra
     """What the head stands in front of: the wall, long hair, the shirt, the neck and the ears."""
     image[:] = face.wall
     image *= (1 + 0.06 * np.linspace(1, -1, canvas.shape[1])[:, None] * np.sign(face.light[0])).astype(np.float32)
-    image *= 1 + 0.008 * noise(generator, canvas, 0.3)[..., None]
+    image *= 1 + 0.012 * noise(generator, canvas, 0.6)[..., None]
     p = face.landmarks
     chin, jaw = p[8][1], np.abs(p[[4, 12], 0]).mean()
     if face.hair_length > 0:
@@ -163,11 +174,12 @@ def paint_hair(
     ]
     inner += [(0.72, line * 0.90), (temple * 0.90, -0.62), (temple * 0.97, -0.25), (temple * 0.99, end)]
     skin_below = canvas.area(np.vstack([curve(np.array(inner), 120), (0.9 * temple, 3.0), (-0.9 * temple, 3.0)]), 0.02)
-    around = np.clip((1.10 - radius) / 0.03 + 0.5, 0, 1)
-    fall = np.clip((end - canvas.y) / 0.10 + 0.5, 0, 1)[:, None]
+    volume = 0.99 + 0.13 * np.sqrt(np.clip((end - canvas.y) / 0.9, 0, 1))[:, None]
+    around = np.clip((volume - radius) / 0.025 + 0.5, 0, 1)
+    fall = np.clip((end - canvas.y) / 0.12 + 0.5, 0, 1)[:, None]
     ragged = 0.06 * noise(generator, canvas, 0.05)
-    mask = np.clip(around + ragged * 0.3, 0, 1) * np.clip((1 - skin_below) * 1.15 + ragged, 0, 1) * fall
-    dx, dy = canvas.x[None] - np.float32(face.parting), canvas.y[:, None] + np.float32(1.75)
+    mask = around * np.clip((1 - skin_below) * (1.7 + 4 * ragged), 0, 1) * fall
+    dx, dy = canvas.x[None] - np.float32(face.parting), canvas.y[:, None] + np.float32(1.85)
     angle = np.arctan2(dy, dx) * 40
     strands = generator.standard_normal((64, 1024), dtype=np.float32)
     strands = cv2.GaussianBlur(strands, (0, 0), sigmaX=1.0, sigmaY=4.0)
@@ -177,5 +189,5 @@ def paint_hair(
     lines = cv2.remap(strands, across, away.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     sheen = np.exp(-(((radius - 0.82) / 0.16) ** 2)) * np.clip(-(canvas.y[:, None] - CENTRE[1]) / 1.5, 0, 1)
     lit = face.hair * (0.85 + 0.22 * lines + 0.75 * sheen * (0.7 + 0.3 * lines))[..., None]
-    darken(image, np.clip(canvas.blur(mask, 0.08) * 1.2, 0, 1) * (1 - mask), 0.35)
+    darken(image, np.clip(canvas.blur(mask, 0.06) * 1.2, 0, 1) * (1 - mask) * (radius < 1), 0.35)
     over(image, mask, np.clip(lit, 0.01, 1))

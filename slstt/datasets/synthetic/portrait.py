@@ -34,19 +34,17 @@ def paint(face: Face, scale: float) -> Portrait:
     radius, light, shine = (cv2.resize(part, size, interpolation=cv2.INTER_LINEAR) for part in (radius, light, shine))
     head = np.clip((1 - radius) / 0.012 + 0.5, 0, 1)
     lit = surface.skin(face, canvas, generator) * light[..., None]
-    lit += (0.16 * shine * np.clip(1 + 0.35 * surface.noise(generator, canvas, 0.02), 0, None))[..., None]
+    lit += (0.11 * shine * np.clip(1 + 0.25 * surface.noise(generator, canvas, 0.012), 0, None))[..., None]
     features.over(picture, head, lit)
 
     features.paint_nostrils(picture, face, canvas)
     features.paint_lips(picture, face, canvas, light)
     features.paint_brows(picture, face, canvas, generator)
+    features.paint_hair(picture, face, canvas, radius, generator)
     closed = picture.copy()
     for eye in (LEFT_EYE, RIGHT_EYE):
         features.paint_eye(picture, face, canvas, face.landmarks[eye], generator)
         features.close_eye(closed, canvas, face.landmarks[eye])
-    seed = int(generator.integers(2**31))
-    for image in (picture, closed):
-        features.paint_hair(image, face, canvas, radius, np.random.default_rng(seed))
     # A frame samples every second pixel: what it cannot hold is blurred away, so that nothing flickers as it moves.
     pictures = [np.clip(cv2.GaussianBlur(image, (0, 0), 0.9), 0.0, 1.0) * 255 for image in (picture, closed)]
     return Portrait(face, canvas, *pictures)

@@ -11,8 +11,8 @@ import numpy as np
 
 from slstt.datasets.synthetic.faces import Face
 
-EXTENT = (-3.9, 3.9, -2.75, 3.25)
-"""Left, right, top, bottom of the canvas in face coordinates: a whole frame and a margin for the clip's own pose."""
+WHOLE = (-3.9, 3.9, -2.75, 3.25)
+"""Left, right, top, bottom of a portrait in face coordinates: a whole frame and a margin for the clip's own pose."""
 CENTRE = (0.0, 0.05)
 """The head's centre, from which its outline is measured."""
 
@@ -22,26 +22,42 @@ class Canvas:
     """A raster over face coordinates with `scale` pixels to an interocular distance."""
 
     scale: float
+    left: float = WHOLE[0]
+    top: float = WHOLE[2]
+    shape: tuple[int, int] = (0, 0)
+    """Height and width in pixels; (0, 0) stands for the whole portrait."""
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width in pixels."""
-        left, right, top, bottom = EXTENT
-        return round((bottom - top) * self.scale), round((right - left) * self.scale)
+    def __post_init__(self) -> None:
+        if self.shape == (0, 0):
+            left, right, top, bottom = WHOLE
+            size = round((bottom - top) * self.scale), round((right - left) * self.scale)
+            object.__setattr__(self, "shape", size)
+
+    def window(self, points: np.ndarray, margin: float) -> tuple["Canvas", tuple[slice, slice]]:
+        """The part around `points` (N, 2) as a canvas of its own, and where it lies in this one's pictures."""
+        low = np.floor(self.pixels(points.min(axis=0) - margin)).astype(int).clip(0)
+        high = np.ceil(self.pixels(points.max(axis=0) + margin)).astype(int).clip(0, self.shape[::-1])
+        part = Canvas(
+            self.scale,
+            self.left + low[0] / self.scale,
+            self.top + low[1] / self.scale,
+            (int(high[1] - low[1]), int(high[0] - low[0])),
+        )
+        return part, (slice(low[1], high[1]), slice(low[0], high[0]))
 
     @cached_property
     def x(self) -> np.ndarray:
         """(W,) float32: face x of the pixel centres."""
-        return (EXTENT[0] + (np.arange(self.shape[1]) + 0.5) / self.scale).astype(np.float32)
+        return (self.left + (np.arange(self.shape[1]) + 0.5) / self.scale).astype(np.float32)
 
     @cached_property
     def y(self) -> np.ndarray:
         """(H,) float32: face y of the pixel centres."""
-        return (EXTENT[2] + (np.arange(self.shape[0]) + 0.5) / self.scale).astype(np.float32)
+        return (self.top + (np.arange(self.shape[0]) + 0.5) / self.scale).astype(np.float32)
 
     def pixels(self, points: np.ndarray) -> np.ndarray:
         """Face coordinates (..., 2) -> pixel coordinates, pixel centres at whole numbers."""
-        return (np.asarray(points) - (EXTENT[0], EXTENT[2])) * self.scale - 0.5
+        return (np.asarray(points) - (self.left, self.top)) * self.scale - 0.5
 
     def bump(self, centre: tuple[float, float], spread: tuple[float, float], height: float = 1.0) -> np.ndarray:
         """(H, W) float32: a Gaussian, axis-aligned, hence an outer product."""
@@ -87,8 +103,8 @@ def outline(face: Face) -> np.ndarray:
     """(N, 2): the head's outline, jaw and skull, clockwise on the picture from the left ear over the chin."""
     jaw = curve(face.landmarks[0:17], 80)
     left, right = face.landmarks[0], face.landmarks[16]
-    skull = [(right[0] + 0.01, right[1] - 0.35), (right[0] * 0.97, -0.8), (0.86, -1.32), (0.45, -1.62), (0.0, -1.70)]
-    skull += [(-0.45, -1.62), (-0.86, -1.32), (left[0] * 0.97, -0.8), (left[0] - 0.01, left[1] - 0.35)]
+    skull = [(right[0] + 0.01, right[1] - 0.35), (right[0] * 0.97, -0.8), (0.88, -1.38), (0.47, -1.72), (0.0, -1.83)]
+    skull += [(-0.47, -1.72), (-0.88, -1.38), (left[0] * 0.97, -0.8), (left[0] - 0.01, left[1] - 0.35)]
     return np.vstack([jaw, curve(np.array([right, *skull, left]), 80)[1:-1]])
 
 
@@ -141,7 +157,7 @@ def height_map(face: Face, canvas: Canvas, radius: np.ndarray) -> np.ndarray:
             )
         )
         height -= canvas.blur(canvas.line(fold, 0.03), 0.035) * np.float32(0.012 + 0.035 * face.wrinkles)
-        height -= bump((corner[0] + side * 0.03, corner[1]), (0.05, 0.04), 0.02)
+        height -= bump((corner[0] + side * 0.03, corner[1]), (0.06, 0.05), 0.012)
     mouth_x, top, bottom, between = p[62][0], p[51][1], p[57][1], (p[62][1] + p[66][1]) / 2
     height += bump((mouth_x, between), (0.34, 0.20), 0.05)
     height += bump((mouth_x, (top + between) / 2), (0.24, 0.04), 0.035)
@@ -193,8 +209,8 @@ def skin(face: Face, canvas: Canvas, generator: np.random.Generator) -> np.ndarr
     )
     albedo = face.skin.astype(np.float32) * (1 + mottle[..., None])
     albedo *= 1 - 0.10 * np.clip(blood, 0, None)[..., None] * np.array([0.15, 1.0, 0.85], np.float32)
-    for _ in range(int(generator.integers(6, 22))):
+    for _ in range(int(generator.integers(2, 10))):
         x, y = generator.normal(0, 0.6), generator.normal(0.4, 0.6)
-        size = float(generator.uniform(0.010, 0.024))
-        albedo *= 1 - canvas.bump((x, y), (size, size), float(generator.uniform(0.12, 0.45)))[..., None]
+        size = float(generator.uniform(0.008, 0.018))
+        albedo *= 1 - canvas.bump((x, y), (size, size), float(generator.uniform(0.10, 0.40)))[..., None]
     return albedo
