@@ -77,7 +77,7 @@ def load_released_slstt(
     image_size: int | None = None,
     heads: int | None = None,
 ) -> SLSTT:
-    """Rebuild a published SLSTT from its checkpoint (`.pth.tar`).
+    """Rebuild a published SLSTT from its checkpoint (`.pth.tar`), in evaluation mode.
 
     The file holds both heads and does not say which was trained, so `aggregator` must. Sizes and the number of classes
     are read off the weights; `heads` (default: width / 64) and another `image_size` than the file's may be given.
@@ -139,7 +139,7 @@ def load_model(path: str | Path) -> SLSTT:
     """The model that `save_model` wrote, in evaluation mode. Raises WeightsError where the file is not such a one."""
     path = Path(path)
     state, header = read_weights(path)
-    return _build(path, model_arguments(path, header), state, []).eval()
+    return _build(path, model_arguments(path, header), state, [])
 
 
 def _check_torchvision_model(model: SLSTT, source: str) -> None:
@@ -193,7 +193,7 @@ def _build(path: Path, arguments: Mapping[str, Any], state: dict[str, Tensor], s
     _check_fit(path, state, model.state_dict(), surplus)
     state = {key: value.to(torch.float32) for key, value in state.items()}
     model.load_state_dict(state, assign=True)
-    return model
+    return model.eval()
 
 
 def _check_fit(path: Path, state: Mapping[str, Tensor], expected: Mapping[str, Tensor], surplus: list[str]) -> None:
