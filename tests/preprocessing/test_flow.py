@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.models.optical_flow import raft_small
 
+from slstt.datasets.synthetic import Plan, render
 from slstt.errors import ConfigError, WeightsError
 from slstt.preprocessing import flow as flow_module
 from slstt.preprocessing.flow import METHODS, check_method, consecutive_flow, onset_flow, strain
@@ -181,3 +182,29 @@ def test_every_listed_method_is_known():
 def test_one_frame_is_no_clip(texture):
     with pytest.raises(ValueError, match="at least one frame after"):
         onset_flow(moved(texture, 0, 0)[None])
+
+
+def test_the_papers_claim_on_a_face():
+    """The same on a synthetic subject whose true motion is known: shares of the apex's motion, frame by frame."""
+    plan = Plan(subjects=1, clips_per_subject=1, emotions=("happiness",), seed=2, size=(320, 240), motion=2.0)
+    portrait, row = next(plan.clips())
+    clip = row.clip
+    numbers = np.linspace(clip.onset, clip.offset, 9).round().astype(int)
+    pictures = dict(render(portrait, clip, numbers.tolist()))
+    frames = np.stack([pictures[number] for number in numbers.tolist()])
+    action = clip.motion.action.transpose(2, 0, 1)
+
+    def share(flow):
+        small = flow.reshape(8, 2, action.shape[1], 4, action.shape[2], 4).mean(axis=(3, 5))
+        return np.einsum("tchw,chw->t", small, action) / (action**2).sum()
+
+    true = clip.motion.intensity[numbers - clip.first]
+    onset, consecutive = share(onset_flow(frames)), share(consecutive_flow(frames))
+    # Farneback smooths over its window, so peaks come out lower; the profile is the true one.
+    assert np.corrcoef(onset, true[1:])[0, 1] > 0.98
+    assert onset.min() > -0.1
+    assert 0.6 < onset.max() < 1.1
+    rising = np.diff(true) > 0.02
+    falling = np.diff(true) < -0.02
+    assert np.all(consecutive[rising] > 0)
+    assert np.all(consecutive[falling] < 0)
