@@ -1,0 +1,60 @@
+"""`slstt-train`: leave-one-subject-out training on cached flow or published flow maps, and the pooled predictions."""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from slstt.cli import command
+from slstt.config.load import find_config, load_config
+from slstt.config.train import TrainConfig, problems
+from slstt.errors import ConfigError
+from slstt.training.stopping import Stop
+
+EXAMPLES = """\
+  slstt-train --config configs/flow_maps/slstt.yaml data.root=flow_maps --out runs/maps
+  slstt-train --config configs/paper/casme2_sde.yaml data.root=preprocessed --out runs/casme2
+  slstt-train --config configs/paper/cde.yaml data.root=preprocessed --out runs/cde run.executor=processes run.workers=4
+  slstt-train --config configs/paper/cde.yaml data.root=preprocessed --out runs/cde --shard 2/8     (a job array)
+  slstt-train --config configs/demo.yaml data.root=preprocessed --out runs/try --check              (touches nothing)
+The same command again continues an interrupted run; finished folds are skipped."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    parser = command.parser("slstt-train", __doc__ or "", EXAMPLES)
+    parser.add_argument("--config", type=Path, required=True, help="settings (YAML); see configs/")
+    parser.add_argument("--out", type=Path, help="run folder (default: runs/<name of the config>)")
+    parser.add_argument("--folds", help="only these folds: sub01,sub02 or casme2-sub01,...")
+    parser.add_argument("--shard", help="only part i of n of the folds, as i/n; all parts may share one --out")
+    parser.add_argument("--check", action="store_true", help="validate, say what would be done, touch nothing")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings that win over the file")
+    return command.run(parser, _train, argv)
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    with Stop() as stop:
+        settings = load_config(TrainConfig, find_config(arguments.config), arguments.overrides)
+        found = problems(settings)
+        shard = None
+        if arguments.shard is not None:
+            match = re.fullmatch(r"(\d+)/(\d+)", arguments.shard)
+            shard = (int(match[1]), int(match[2])) if match else (0, 0)
+            if not 1 <= shard[0] <= shard[1]:
+                found.append(f"--shard {arguments.shard}: write i/n with 1 <= i <= n, e.g. 2/4")
+        from slstt.training import session  # here: --help and wrong settings need no torch
+
+        found += session.machine_problems(settings)
+        if found:
+            raise ConfigError(*found)
+        wanted = [name for name in arguments.folds.split(",") if name] if arguments.folds is not None else None
+        run = arguments.out or Path("runs") / arguments.config.stem
+        if arguments.check:
+            session.check(settings, run, wanted, shard)
+            return 0
+        return session.train(settings, run, wanted, shard, stop, arguments.quiet)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

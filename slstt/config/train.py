@@ -1,0 +1,302 @@
+"""The settings of `slstt-train`, each described where it is defined; `problems` finds what does not go together."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from slstt.config.load import Section
+
+ENCODINGS = ("uv_magnitude", "uv_strain", "hsv_frame", "hsv_clip")
+
+
+class Data(Section):
+    """Which clips are learned from, and how their flow becomes pictures."""
+
+    kind: Literal["cache", "flow_maps"] = Field(
+        default="cache",
+        description="`cache`: what slstt-preprocess wrote; `flow_maps`: published onset-to-apex maps (u, v, strain).",
+    )
+    root: Path | tuple[Path, ...] | None = Field(
+        default=None, description="Folder with the flow; several folders of `cache` may be given as a list."
+    )
+    protocol: Literal["casme2_sde", "samm_sde", "smic_sde", "cde", "cde_casme2_smic"] = Field(
+        default="casme2_sde", description="Which clips count and as which class."
+    )
+    encoding: Literal["uv_magnitude", "uv_strain", "hsv_frame", "hsv_clip"] = Field(
+        default="uv_magnitude",
+        description="Three channels out of cached flow: `uv_magnitude` (u, v, length); `uv_strain` (u, v, optical "
+        "strain); `hsv_frame` colour wheel, length scaled to 0..1 in each frame (as published); `hsv_clip` in each clip, which "
+        "keeps the rise and fall. Flow maps are taken as they are.",
+    )
+    normalize: Literal["none", "map", "train"] = Field(
+        default="none",
+        description="`map`: each clip's channels minus their median, divided by their deviation; `train`: minus the "
+        "mean, divided by the deviation of the fold's training subjects; `none`: as encoded.",
+    )
+    memory_gb: float = Field(
+        default=4.0, ge=0, description="Flow kept in memory per process at most; the rest is read as needed."
+    )
+
+
+class Model(Section):
+    """The network's sizes; the paper's by default. The number of classes is the protocol's."""
+
+    image_size: int = Field(
+        default=384, ge=1, description="Side of the pictures in pixels; flow of another size is resized."
+    )
+    patch_size: int = Field(default=16, ge=1, description="Side of a patch in pixels; must divide image_size.")
+    width: int = Field(default=768, ge=1, description="Numbers per token; a multiple of heads.")
+    depth: int = Field(default=12, ge=1, description="Encoder blocks.")
+    heads: int = Field(default=12, ge=1, description="Attention heads.")
+    mlp_ratio: float = Field(default=4.0, gt=0, description="Hidden width of a block's MLP in units of width.")
+    aggregator: Literal["lstm", "mean"] = Field(
+        default="lstm", description="How the frames' features become one answer."
+    )
+    drop_path: float = Field(
+        default=0.1, ge=0, lt=1, description="Rate of the last block's DropPath; the others' rise to it."
+    )
+    regularizer: Literal["drop_path", "dropout"] = Field(
+        default="drop_path", description="Drop whole branches or single numbers."
+    )
+    norm: Literal["pre", "post"] = Field(
+        default="pre", description="LayerNorm before (ViT) or after (first Transformer) a branch."
+    )
+    gelu: Literal["exact", "tanh"] = Field(
+        default="exact", description="`tanh` is what the released SLSTT weights expect."
+    )
+    lstm_width: int = Field(default=512, ge=1, description="Hidden width of the LSTM.")
+    lstm_layers: int = Field(default=3, ge=1, description="Layers of the LSTM.")
+    head_width: int = Field(default=256, ge=1, description="Width of the layer between LSTM and classes.")
+    checkpointing: bool = Field(
+        default=False, description="Less memory for about a third more time (activation checkpointing)."
+    )
+    pretrained: str | None = Field(
+        default=None,
+        description="Encoder weights to start from: `imagenet`, a torchvision name, a file, or null for random ones.",
+    )
+
+
+class Encoder(Section):
+    """Which part of the encoder learns."""
+
+    trainable: str = Field(
+        default="all",
+        pattern=r"^(all|last:[1-9][0-9]*|norm|none)$",
+        description="`all`; `last:<n>` blocks and the last norm; `norm` alone; `none`. What is frozen is computed once "
+        "per frame and kept on disk.",
+    )
+    cache: Path | None = Field(
+        default=None, description="Folder for frozen features; null for `features` in the run folder."
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        default="fp32", description="Arithmetic of the frozen part; bf16 pays on a GPU."
+    )
+
+
+class Augment(Section):
+    """Random changes of the training flow that keep it a possible flow. Zero and false are off."""
+
+    mirror: bool = Field(default=False, description="Left-right mirroring of half the clips; u changes its sign.")
+    rotate: float = Field(
+        default=0.0, ge=0, le=45, description="Turn by up to this many degrees; the vectors turn too."
+    )
+    zoom: float = Field(
+        default=0.0, ge=0, lt=1, description="Scale by up to this share; the vectors grow and shrink too."
+    )
+    shift: float = Field(default=0.0, ge=0, lt=0.5, description="Move by up to this share of the side.")
+    intensity: float = Field(
+        default=0.0, ge=0, lt=1, description="Multiply the vectors alone by 1 plus or minus up to this."
+    )
+    jitter: float = Field(
+        default=0.0, ge=0, le=5, description="Move each frame's time by up to this many frames, order kept."
+    )
+
+
+class Training(Section):
+    """The recipe of one fold."""
+
+    epochs: int = Field(default=40, ge=1, description="Passes over the training clips; fixed beforehand.")
+    batch_size: int = Field(default=16, ge=1, description="Clips per optimizer step.")
+    accumulate: int = Field(
+        default=1, ge=1, description="Split each batch into this many pieces: less memory, same gradient."
+    )
+    optimizer: Literal["sgd", "adamw"] = Field(default="sgd", description="SGD with momentum, or AdamW.")
+    learning_rate: float = Field(default=0.01, gt=0, description="Highest learning rate.")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="SGD's momentum.")
+    weight_decay: float = Field(
+        default=1e-4, ge=0, description="SGD: on all parameters; AdamW: not on norms, biases and tokens."
+    )
+    schedule: Literal["constant", "step", "cosine"] = Field(
+        default="step", description="Learning rate after the warm-up."
+    )
+    warmup_epochs: float = Field(
+        default=0.0, ge=0, description="Linear rise of the learning rate over this many epochs."
+    )
+    step_epochs: int = Field(default=30, ge=1, description="`step`: multiply by step_factor every so many epochs.")
+    step_factor: float = Field(default=0.1, gt=0, le=1, description="`step`: the factor.")
+    balance: Literal["none", "loss", "sampling"] = Field(
+        default="none", description="Against unequal classes: weight the loss, or draw clips, inversely to class size."
+    )
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Share of the target spread over all classes.")
+    clip_norm: float | None = Field(
+        default=None, gt=0, description="Largest length of the whole gradient; null for none."
+    )
+    ema: float | None = Field(
+        default=None, gt=0, lt=1, description="Decay of the averaged weights used for predicting; null: off."
+    )
+    augment: Augment = Augment()
+
+
+class Selection(Section):
+    """Which epoch's model predicts the test subject. Looking at the test subject is no choice here."""
+
+    method: Literal["last", "inner"] = Field(
+        default="last",
+        description="`last` epoch, or the epoch best on validation subjects taken from the training subjects.",
+    )
+    subjects: float = Field(
+        default=0.2, gt=0, lt=1, description="`inner`: share of the training subjects kept for validation."
+    )
+
+
+class Ray(Section):
+    """The Ray executor."""
+
+    address: str | None = Field(
+        default=None, description="Address of a running cluster (`auto` finds it); null starts Ray here."
+    )
+    cpus_per_fold: float = Field(default=1.0, gt=0, description="CPUs reserved per fold.")
+    gpus_per_fold: float = Field(
+        default=0.0, ge=0, description="GPUs reserved per fold; 0.25 lets four folds share one."
+    )
+    retries: int = Field(default=3, ge=0, description="How often a fold is tried again after its node or process died.")
+
+
+class Run(Section):
+    """How and where the folds are computed."""
+
+    seed: int = Field(default=0, ge=0, description="Of weights, data order, augmentation and DropPath.")
+    executor: Literal["serial", "processes", "ray"] = Field(
+        default="serial", description="One fold after another, or several at once."
+    )
+    workers: int | None = Field(
+        default=None, ge=1, description="`processes`: how many; null: one per GPU, or CPU cores / threads_per_fold."
+    )
+    threads_per_fold: int = Field(
+        default=1, ge=1, description="CPU threads of one fold. Part of the result: sums depend on it."
+    )
+    device: str = Field(
+        default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="`auto` takes a GPU where there is one."
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        default="fp32", description="Arithmetic of forward and backward (autocast)."
+    )
+    compile: bool = Field(default=False, description="torch.compile the model (GPU).")
+    checkpoint_seconds: float = Field(
+        default=60.0, ge=0, description="Save a fold's state at least this often; 0: after each step."
+    )
+    keep_checkpoints: bool = Field(default=False, description="Keep last.pt of finished folds.")
+    save_models: bool = Field(default=False, description="Write model.safetensors per fold, for slstt-predict.")
+    peek: bool = Field(
+        default=False, description="Also write peek.csv: test predictions after every epoch, a diagnosis only."
+    )
+    tensorboard: bool = Field(default=False, description="Write TensorBoard events (pip install 'slstt[tensorboard]').")
+    ray: Ray = Ray()
+
+
+class TrainConfig(Section):
+    """All settings of `slstt-train`."""
+
+    data: Data = Data()
+    model: Model = Model()
+    encoder: Encoder = Encoder()
+    training: Training = Training()
+    selection: Selection = Selection()
+    run: Run = Run()
+
+
+WITHOUT_EFFECT = (
+    "data.root",
+    "data.memory_gb",
+    "encoder.cache",
+    "run.executor",
+    "run.workers",
+    "run.checkpoint_seconds",
+    "run.keep_checkpoints",
+    "run.tensorboard",
+    "run.ray",
+)
+"""Settings that change where, when and how fast, but no prediction; they may differ when a run is continued.
+
+`data.root` is among them because the clips themselves are compared, wherever they lie.
+"""
+
+
+def identity(settings: TrainConfig) -> dict[str, Any]:
+    """The settings that determine the result, as plain values: what two starts of one run must share."""
+    values = settings.model_dump(mode="json")
+    for name in WITHOUT_EFFECT:
+        *sections, key = name.split(".")
+        node = values
+        for section in sections:
+            node = node[section]
+        del node[key]
+    return values
+
+
+def roots(data: Data) -> tuple[Path, ...]:
+    """`data.root` as a tuple, empty where it is not given."""
+    if data.root is None:
+        return ()
+    return data.root if isinstance(data.root, tuple) else (data.root,)
+
+
+def problems(settings: TrainConfig) -> list[str]:
+    """Every combination of settings that cannot work, each with the fix; [] where all go together."""
+    data, augment, frozen = settings.data, settings.training.augment, settings.encoder.trainable != "all"
+    found = []
+    if not roots(data):
+        found.append("'data.root' must be given: data.root=DIR (what slstt-preprocess wrote, or the flow maps' folder)")
+    if data.kind == "flow_maps":
+        if len(roots(data)) > 1:
+            found.append("'data.root': flow maps come from one folder; give one")
+        if augment.rotate or augment.zoom or augment.intensity:
+            found.append(
+                "'training.augment': rotate, zoom and intensity need true vectors, and flow maps are scaled per "
+                "channel; set them to 0 or use data.kind: cache"
+            )
+        if augment.jitter:
+            found.append("'training.augment.jitter': flow maps have one frame; set it to 0")
+        if data.protocol in ("samm_sde", "cde"):
+            found.append(
+                f"'data.protocol': {data.protocol} needs SAMM, which the flow maps do not hold; use cde_casme2_smic"
+            )
+        if data.protocol == "casme2_sde":
+            found.append("'data.protocol': the flow maps know three classes, casme2_sde five; use cde_casme2_smic")
+    if frozen:
+        if augment.rotate or augment.zoom or augment.shift or augment.intensity or augment.jitter:
+            found.append(
+                "'training.augment': with a frozen encoder features are computed once, so only mirror can be on; "
+                "switch the others off or set encoder.trainable: all"
+            )
+        if data.normalize == "train":
+            found.append(
+                "'data.normalize': train differs from fold to fold and frozen features do not; use map or none, "
+                "or encoder.trainable: all"
+            )
+        if settings.model.checkpointing and not settings.encoder.trainable.startswith("last"):
+            found.append("'model.checkpointing' saves nothing when no block learns; set it to false")
+    training = settings.training
+    if training.warmup_epochs >= training.epochs:
+        found.append(f"'training.warmup_epochs': {training.warmup_epochs:g} leaves nothing of {training.epochs} epochs")
+    if training.accumulate > training.batch_size:
+        found.append(f"'training.accumulate': a batch of {training.batch_size} has no {training.accumulate} pieces")
+    run = settings.run
+    if run.executor == "ray" and run.device.startswith("cuda") and run.ray.gpus_per_fold == 0:
+        found.append("'run.ray.gpus_per_fold' is 0, so Ray would hide every GPU; give a share such as 0.25 or 1")
+    if run.executor != "serial" and run.device.startswith("cuda:"):
+        found.append(f"'run.device': {run.device} puts every fold on one GPU; with {run.executor} write cuda")
+    if run.compile and run.device == "cpu":
+        found.append("'run.compile' pays on a GPU only; set it to false")
+    return found

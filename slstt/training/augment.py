@@ -1,0 +1,88 @@
+"""Random changes of flow that leave it a flow some face could have shown, in batches, on the flow's own device.
+
+What moves the picture also moves its vectors: a mirrored face moves the other way in u, a turned face has turned
+vectors, an enlarged face longer ones. Channels 0 and 1 are (u right, v down); a third one, if any, is a scalar that
+only moves with the picture (strain, which neither mirroring nor turning nor uniform scaling changes).
+
+Shapes in this file: B clips, T frames, C = 2 or 3 channels, H x W pixels.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from slstt.config.train import Augment
+
+
+def augment(
+    flow: Float[Tensor, "B T C H W"], settings: Augment, generator: torch.Generator
+) -> Float[Tensor, "B T C H W"]:
+    """A random variant of each clip, the same change in all its frames. Random numbers come from `generator` (CPU)."""
+    count = len(flow)
+
+    def uniform(limit: float) -> Tensor:
+        return (torch.rand(count, generator=generator) * 2 - 1) * limit
+
+    if settings.jitter and flow.shape[1] > 1:
+        offsets = (torch.rand(count, flow.shape[1], generator=generator) * 2 - 1) * settings.jitter
+        flow = retime(flow, offsets)
+    if settings.mirror:
+        chosen = torch.rand(count, generator=generator) < 0.5
+        flow = torch.where(chosen.to(flow.device)[:, None, None, None, None], mirror(flow), flow)
+    if settings.rotate or settings.zoom or settings.shift:
+        angle, zoom = uniform(math.radians(settings.rotate)), 1 + uniform(settings.zoom)
+        shift = torch.stack((uniform(settings.shift), uniform(settings.shift)), dim=1)
+        flow = transform(flow, angle, zoom, shift)
+    if settings.intensity:
+        flow = intensify(flow, 1 + uniform(settings.intensity))
+    return flow
+
+
+def mirror(flow: Float[Tensor, "B T C H W"]) -> Float[Tensor, "B T C H W"]:
+    """Left and right exchanged: the picture is flipped and u changes its sign. Exact; twice gives the same again."""
+    flipped = flow.flip(-1)
+    return torch.cat((-flipped[:, :, :1], flipped[:, :, 1:]), dim=2)
+
+
+def transform(
+    flow: Float[Tensor, "B T C H W"], angle: Float[Tensor, " B"], zoom: Float[Tensor, " B"], shift: Float[Tensor, "B 2"]
+) -> Float[Tensor, "B T C H W"]:
+    """Turn by `angle` (radians, from right towards down), enlarge by `zoom`, move by `shift` (x, y; share of the side).
+
+    About the centre; the vectors are turned and enlarged likewise. What comes in from outside repeats the border.
+    """
+    count, frames, channels, height, width = flow.shape
+    cosine, sine = torch.cos(angle), torch.sin(angle)
+    # Where each output pixel comes from: the inverse of x -> zoom * R x + shift, in affine_grid's -1..1 coordinates.
+    aspect = height / width
+    inverse = (
+        torch.stack((torch.stack((cosine, sine * aspect), 1), torch.stack((-sine / aspect, cosine), 1)), 1)
+        / zoom[:, None, None]
+    )
+    offset = -(inverse @ (2 * shift[:, :, None]))
+    theta = torch.cat((inverse, offset), dim=2).to(flow)
+    grid = F.affine_grid(theta, [count, channels, height, width], align_corners=False)
+    moved = F.grid_sample(flow.flatten(1, 2), grid, mode="bilinear", padding_mode="border", align_corners=False)
+    moved = moved.unflatten(1, (frames, channels))
+    a, b = ((zoom * part).to(flow)[:, None, None, None, None] for part in (cosine, sine))
+    u, v = moved[:, :, :1], moved[:, :, 1:2]
+    return torch.cat((a * u - b * v, b * u + a * v, moved[:, :, 2:]), dim=2)
+
+
+def intensify(flow: Float[Tensor, "B T C H W"], factor: Float[Tensor, " B"]) -> Float[Tensor, "B T C H W"]:
+    """The same motion, stronger or weaker: every channel times the clip's `factor`."""
+    return flow * factor.to(flow)[:, None, None, None, None]
+
+
+def retime(flow: Float[Tensor, "B T C H W"], offsets: Float[Tensor, "B T"]) -> Float[Tensor, "B T C H W"]:
+    """Frames at the times t + offset, sorted, within the clip; between two frames the flow is interpolated."""
+    count, frames = flow.shape[:2]
+    times = (torch.arange(frames) + offsets).clamp(0, frames - 1).sort(dim=1).values
+    before = times.floor().long().clamp(max=frames - 2)
+    share = (times - before).to(flow)[:, :, None, None, None]
+    rows = torch.arange(count, device=flow.device)[:, None]
+    before = before.to(flow.device)
+    return torch.lerp(flow[rows, before], flow[rows, before + 1], share)

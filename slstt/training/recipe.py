@@ -1,0 +1,89 @@
+"""The parts of the training recipe: class weights, sampling order, loss, optimizer, learning rate, averaged weights."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from slstt.config.train import Training
+
+
+def class_weights(labels: Sequence[int], classes: int) -> Float[Tensor, " K"]:
+    """Weights inversely proportional to the classes' sizes, 1 on average over the clips; 0 for an absent class."""
+    counts = torch.bincount(torch.tensor(labels), minlength=classes).float()
+    present = (counts > 0).sum()
+    return torch.where(counts > 0, len(labels) / (present * counts.clamp_min(1)), 0.0)
+
+
+def epoch_order(labels: Sequence[int], balance: str, generator: torch.Generator) -> list[int]:
+    """The order of one epoch: each clip once, or with balance "sampling" as many draws, every class equally likely."""
+    if balance != "sampling":
+        return torch.randperm(len(labels), generator=generator).tolist()
+    weights = class_weights(labels, max(labels) + 1)[torch.tensor(labels)]
+    return torch.multinomial(weights, len(labels), replacement=True, generator=generator).tolist()
+
+
+def batches(order: Sequence[int], size: int) -> list[Sequence[int]]:
+    """`order` cut into batches of `size`, the last one maybe smaller."""
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def loss_sum(
+    logits: Float[Tensor, "B K"], labels: Int[Tensor, " B"], weights: Float[Tensor, " K"], smoothing: float
+) -> Float[Tensor, ""]:
+    """The summed cross entropy of some clips, each weighted by its class.
+
+    Divided by the sum of a whole batch's weights it is the batch's loss, in however many pieces it was computed.
+    """
+    return F.cross_entropy(logits.float(), labels, weight=weights, label_smoothing=smoothing, reduction="sum")
+
+
+def make_optimizer(model: nn.Module, training: Training) -> torch.optim.Optimizer:
+    """SGD or AdamW over the parameters that learn. AdamW decays matrices and kernels only."""
+    learning = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(
+            [p for _, p in learning],
+            lr=training.learning_rate,
+            momentum=training.momentum,
+            weight_decay=training.weight_decay,
+        )
+    plain = [p for name, p in learning if p.dim() < 2 or name.endswith(("positions", "class_token"))]
+    decayed = [p for name, p in learning if not (p.dim() < 2 or name.endswith(("positions", "class_token")))]
+    groups = [{"params": decayed, "weight_decay": training.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    fused = bool(learning) and learning[0][1].is_cuda
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=training.learning_rate, fused=fused)
+
+
+def learning_rate(training: Training, epoch: float) -> float:
+    """The learning rate at `epoch`, counted in passes from 0 and with the steps as fractions."""
+    top = training.learning_rate
+    if epoch < training.warmup_epochs:
+        return top * (epoch + 1e-3) / training.warmup_epochs  # never exactly zero, or the first step would be lost
+    match training.schedule:
+        case "step":
+            return top * training.step_factor ** int(epoch // training.step_epochs)
+        case "cosine":
+            share = (epoch - training.warmup_epochs) / (training.epochs - training.warmup_epochs)
+            return top * (1 + math.cos(math.pi * share)) / 2
+        case _:
+            return top
+
+
+class Average:
+    """Exponential moving average of the parameters that learn; the decay grows to `decay`, so early steps fade soon."""
+
+    def __init__(self, parameters: Iterable[tuple[str, Tensor]], decay: float) -> None:
+        self.decay, self.steps = decay, 0
+        self.values = {name: p.detach().clone() for name, p in parameters}
+
+    @torch.no_grad()
+    def update(self, parameters: Iterable[tuple[str, Tensor]]) -> None:
+        """Move the average towards the parameters, after each step."""
+        self.steps += 1
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        for name, p in parameters:
+            self.values[name].lerp_(p.detach(), 1 - decay)

@@ -1,0 +1,195 @@
+"""A run is a folder: what it was started with, who may write into it, and which folds are done.
+
+`config.resolved.yaml`, `folds.json` and `environment.json` are written at the first start. A later start must agree in
+everything that determines the result, or it is refused with the list of differences.
+"""
+
+import fcntl
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from slstt import __version__
+from slstt.config.load import differing_keys, dump_config
+from slstt.config.train import TrainConfig, identity
+from slstt.errors import ConfigError, DataError
+from slstt.evaluation.predictions import Predictions, pool, read_predictions, write_predictions
+from slstt.files import write_json, write_text
+from slstt.training.flow_dataset import FlowData
+from slstt.training.folds import Fold
+
+CONFIG, FOLDS, ENVIRONMENT, PREDICTIONS = "config.resolved.yaml", "folds.json", "environment.json", "predictions.csv"
+
+
+def fold_folder(run: Path, name: str) -> Path:
+    """Where a fold's files lie."""
+    return run / "folds" / name
+
+
+def is_done(run: Path, name: str) -> bool:
+    """Whether the fold is finished: its predictions are written last."""
+    return (fold_folder(run, name) / PREDICTIONS).exists()
+
+
+def differences(run: Path, settings: TrainConfig, data: FlowData) -> list[str]:
+    """What keeps this start from continuing the run in `run`, one line each; [] for a new or an equal run.
+
+    Raises ConfigError where the folder holds something else than a run, DataError where its files are unreadable.
+    """
+    if not run.exists():
+        return []
+    if not run.is_dir():
+        raise ConfigError(f"{run}: is a file; choose another --out")
+    if not (run / CONFIG).exists():
+        if others := sorted(path.name for path in run.iterdir() if not path.name.startswith(".")):
+            raise ConfigError(f"{run}: holds other things than a run ({', '.join(others[:3])}); choose another --out")
+        return []
+    try:
+        theirs = identity(TrainConfig.model_validate(yaml.safe_load((run / CONFIG).read_text(encoding="utf-8"))))
+    except (ValueError, TypeError, yaml.YAMLError) as error:
+        raise ConfigError(
+            f"{run / CONFIG}: not the settings of this version ({' '.join(str(error).split())[:200]}); "
+            "choose another --out"
+        ) from error
+    found = differing_keys(identity(settings), theirs)
+    if (run / FOLDS).exists():
+        try:
+            written = json.loads((run / FOLDS).read_text(encoding="utf-8"))["data"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{run / FOLDS}: unreadable ({error}); delete it, it is written again") from error
+        if written != data.fingerprint:
+            found.append(f"data: the clips or their flow are not those of the run ({written} -> {data.fingerprint})")
+    return found
+
+
+def refuse_differences(run: Path, found: Sequence[str]) -> None:
+    """Raise ConfigError listing the differences, if any."""
+    if found:
+        raise ConfigError(
+            f"{run}: was started with other settings; continue with the same ones or choose another --out",
+            *(f"{run}: {line}" for line in found),
+        )
+
+
+def begin(run: Path, settings: TrainConfig, data: FlowData, folds: Sequence[Fold], device: str) -> None:
+    """Write what the run is, if it is new; raise ConfigError where the folder is another run's."""
+    with locked(run / ".begin.lock"):
+        refuse_differences(run, differences(run, settings, data))
+        for stale in run.glob(".*.part"):
+            stale.unlink(missing_ok=True)
+        if not (run / FOLDS).exists():
+            write_json(run / FOLDS, _folds(settings, data, folds))
+        if not (run / ENVIRONMENT).exists():
+            write_json(run / ENVIRONMENT, environment(settings, device))
+        if not (run / CONFIG).exists():
+            write_text(run / CONFIG, dump_config(settings))
+
+
+def pool_finished(run: Path, folds: Sequence[Fold]) -> tuple[Predictions | None, list[str]]:
+    """Write the run's predictions.csv from all finished folds; returns them and the names of the unfinished ones."""
+    with locked(run / ".pool.lock"):
+        done = [fold.name for fold in folds if is_done(run, fold.name)]
+        unfinished = [fold.name for fold in folds if fold.name not in done]
+        if not done:
+            return None, unfinished
+        pooled = pool([read_predictions(fold_folder(run, name) / PREDICTIONS) for name in done])
+        write_predictions(run / PREDICTIONS, pooled)
+        return pooled, unfinished
+
+
+@contextmanager
+def locked(path: Path, shared: bool = False, wait: float | None = None, busy: str = "") -> Iterator[None]:
+    """Hold the lock file `path`; the kernel gives it back when this process ends, however it ends.
+
+    `wait` is in seconds, None for ever; afterwards ConfigError(`busy`). Raises DataError where it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise DataError(f"{path.parent}: cannot be written ({error.strerror}); choose another --out") from error
+    try:
+        until = None if wait is None else time.monotonic() + wait
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        while True:
+            try:
+                fcntl.flock(handle, kind | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if until is not None and time.monotonic() >= until:
+                    raise ConfigError(busy) from None
+                time.sleep(0.05)
+        yield
+    finally:
+        os.close(handle)
+
+
+def environment(settings: TrainConfig, device: str) -> dict[str, Any]:
+    """What the numbers may depend on beyond the settings, for `environment.json`."""
+    import numpy
+    import sklearn
+
+    return {
+        "slstt": __version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "scikit-learn": sklearn.__version__,
+        "platform": platform.platform(),
+        "device": device,
+        "gpu": torch.cuda.get_device_name() if device.startswith("cuda") else None,
+        "threads_per_fold": settings.run.threads_per_fold,
+        "seed": settings.run.seed,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+    }
+
+
+def _folds(settings: TrainConfig, data: FlowData, folds: Sequence[Fold]) -> dict[str, Any]:
+    def subjects(indices: Sequence[int]) -> list[str]:
+        return sorted({"/".join(data.keys[i][:2]) for i in indices})
+
+    return {
+        "protocol": settings.data.protocol,
+        "classes": list(data.classes),
+        "data": data.fingerprint,
+        "folds": [
+            {
+                "name": fold.name,
+                "dataset": fold.dataset,
+                "subject": fold.subject,
+                "test": [data.keys[i][2] for i in fold.test],
+                "train_clips": len(fold.train),
+                "train_subjects": subjects(fold.train),
+                "validation_subjects": subjects(fold.validation),
+                "statistics_subjects": subjects(fold.train) if settings.data.normalize == "train" else [],
+            }
+            for fold in folds
+        ],
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the checkout this package lies in, None outside a checkout."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None

@@ -1,0 +1,199 @@
+"""One fold: the training loop, its checkpoints, and the predictions on the subject left out.
+
+Everything random of an epoch follows from (seed, fold, epoch), so a fold does not depend on what was computed before
+it in the same process; within an epoch the random states are part of the checkpoint. On a CPU with the same number of
+threads an interrupted and continued fold therefore ends with the very bits of an uninterrupted one.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from slstt.config.train import TrainConfig
+from slstt.evaluation.metrics import uf1_of
+from slstt.models.pretrained import load_encoder
+from slstt.models.slstt import SLSTT, set_trainable
+from slstt.training.checkpoint import load_checkpoint, save_checkpoint
+from slstt.training.flow_dataset import FlowData
+from slstt.training.fold_state import FORMAT, FoldState, Progressed
+from slstt.training.folds import Fold, seed_of
+from slstt.training.inputs import FrozenFeatures, Pictures
+from slstt.training.recipe import batches, class_weights, epoch_order, learning_rate, loss_sum
+
+Inputs = Pictures | FrozenFeatures
+
+
+class FoldFailed(Exception):
+    """This fold cannot be finished (its loss is not finite); the others can."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished fold."""
+
+    model: SLSTT
+    probabilities: np.ndarray
+    """(N, K) float64 of the test clips, in the fold's order."""
+    progressed: Progressed
+    epoch: int
+    """The epoch, from 1, whose weights predict."""
+
+
+def make_model(settings: TrainConfig, classes: int) -> SLSTT:
+    """The network every fold starts from: its weights follow from run.seed and model.pretrained alone."""
+    torch.manual_seed(seed_of(settings.run.seed, "weights"))
+    model = SLSTT(classes=classes, **settings.model.model_dump(exclude={"pretrained"}))
+    if settings.model.pretrained is not None:
+        load_encoder(model, settings.model.pretrained)
+    set_trainable(model, settings.encoder.trainable)
+    return model
+
+
+def train_fold(
+    fold: Fold,
+    data: FlowData,
+    settings: TrainConfig,
+    inputs: Inputs,
+    folder: Path,
+    device: torch.device,
+    stop: Callable[[], bool] = lambda: False,
+    report: Callable[[int], None] = lambda epoch: None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Trained | None:
+    """Train one fold from its last checkpoint in `folder`, or from the start.
+
+    `stop` is asked after each step; once it says yes the state is saved and None returned. `report` hears the number
+    of finished epochs. Raises FoldFailed where the loss is not finite, DataError where something cannot be read or
+    written.
+    """
+    torch.set_num_threads(settings.run.threads_per_fold)
+    training, seed = settings.training, settings.run.seed
+    model = make_model(settings, len(data.classes)).to(device)
+    state = FoldState(model, training)
+    found, remarks = load_checkpoint(folder)
+    for remark in remarks:
+        say(remark)
+    if found is not None and found.get("format") == FORMAT:
+        state.restore(found)
+    report(state.epoch)
+
+    train_labels = [data.labels[i] for i in fold.train]
+    weights = class_weights(train_labels, len(data.classes)) if training.balance == "loss" else None
+    weights = (torch.ones(len(data.classes)) if weights is None else weights).to(device)
+    if settings.run.compile:
+        model.compile()
+    saved = time.monotonic()
+
+    while state.epoch < training.epochs:
+        generator = torch.Generator().manual_seed(seed_of(seed, fold.name, state.epoch))
+        order = [fold.train[i] for i in epoch_order(train_labels, training.balance, generator)]
+        steps = batches(order, training.batch_size)
+        state.start_epoch(generator, seed_of(seed, fold.name, state.epoch, "dropout"))
+        model.train()
+        for indices, raw in inputs.read(steps[state.step :]):
+            for group in state.optimizer.param_groups:
+                group["lr"] = learning_rate(training, state.epoch + state.step / len(steps))
+            targets = torch.tensor([data.labels[i] for i in indices], device=device)
+            _step(state, inputs, inputs.training(raw, generator), targets, weights, settings)
+            stopping = stop()
+            if stopping or time.monotonic() - saved >= settings.run.checkpoint_seconds:
+                save_checkpoint(folder, state.to_checkpoint(generator))
+                saved = time.monotonic()
+            if stopping:
+                return None
+        row = {
+            "epoch": state.epoch + 1,
+            "train_loss": state.losses / state.weight,
+            "learning_rate": learning_rate(training, state.epoch),
+        }
+        if fold.validation or settings.run.peek:
+            with state.averaged():
+                row |= _look(state, fold, data, settings, inputs, device)
+        state.finish_epoch(row)
+        report(state.epoch)
+
+    epoch, best = training.epochs, state.progressed.best
+    if best is not None:
+        epoch = best["epoch"]
+        state.load(best["weights"])
+    elif state.average is not None:
+        state.load(state.average.values)
+    probabilities, _ = predict(model, inputs, fold.test, settings, device)
+    if not np.isfinite(probabilities).all():
+        raise FoldFailed("the predictions are not finite; lower training.learning_rate or set training.clip_norm")
+    return Trained(model, probabilities, state.progressed, epoch)
+
+
+def predict(
+    model: SLSTT, inputs: Inputs, indices: Sequence[int], settings: TrainConfig, device: torch.device
+) -> tuple[np.ndarray, Tensor]:
+    """The clips' class probabilities, (N, K) float64, and logits (N, K) float32 on the CPU, in evaluation mode."""
+    model.eval()
+    found = []
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=settings.run.precision == "bf16"):
+        for _, raw in inputs.read(batches(indices, settings.training.batch_size)):
+            found.append(inputs.forward(model, inputs.plain(raw)).float().cpu())
+    logits = torch.cat(found)
+    return logits.double().softmax(1).numpy(), logits
+
+
+def _step(
+    state: FoldState,
+    inputs: Inputs,
+    x: Tensor,
+    targets: Tensor,
+    weights: Tensor,
+    settings: TrainConfig,
+) -> None:
+    """One optimizer step on one batch, in `accumulate` pieces whose gradients add up to the whole batch's."""
+    training, whole, total = settings.training, weights[targets].sum(), 0.0
+    state.optimizer.zero_grad(set_to_none=True)
+    for part, wanted in zip(x.chunk(training.accumulate), targets.chunk(training.accumulate), strict=True):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=settings.run.precision == "bf16"):
+            logits = inputs.forward(state.model, part)
+        loss = loss_sum(logits, wanted, weights, training.label_smoothing) / whole
+        loss.backward()
+        total += loss.item()
+    if not math.isfinite(total):
+        raise FoldFailed(
+            f"the loss is {total} in epoch {state.epoch + 1}, step {state.step + 1}; "
+            "lower training.learning_rate or set training.clip_norm"
+        )
+    if training.clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_([p for _, p in state.learning()], training.clip_norm)
+    state.optimizer.step()
+    if state.average is not None:
+        state.average.update(state.learning())
+    state.step += 1
+    state.losses += total * float(whole)
+    state.weight += float(whole)
+
+
+def _look(
+    state: FoldState, fold: Fold, data: FlowData, settings: TrainConfig, inputs: Inputs, device: torch.device
+) -> dict[str, float]:
+    """After an epoch: the validation subjects' scores and the best epoch so far; the peek, which decides nothing."""
+    if settings.run.peek:
+        probabilities, _ = predict(state.model, inputs, fold.test, settings, device)
+        state.progressed.peek.append(probabilities.argmax(1).tolist())
+    if not fold.validation:
+        return {}
+    probabilities, logits = predict(state.model, inputs, fold.validation, settings, device)
+    true = torch.tensor([data.labels[i] for i in fold.validation])
+    loss = float(F.cross_entropy(logits, true))
+    size = len(data.classes)
+    cells = true.numpy() * size + probabilities.argmax(1)
+    uf1 = float(uf1_of(np.bincount(cells, minlength=size * size).reshape(size, size)))
+    best = state.progressed.best
+    # Few validation clips give many equal scores: among equals the lower loss decides, then the earlier epoch.
+    if best is None or (uf1, -loss) > (best["uf1"], -best["loss"]):
+        weights = state.weights()
+        state.progressed.best = {"epoch": state.epoch + 1, "uf1": uf1, "loss": loss, "weights": weights}
+    return {"inner_loss": loss, "inner_uf1": uf1}
