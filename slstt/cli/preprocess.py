@@ -61,7 +61,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.check:
         from slstt.preprocessing.check import check
 
-        return check(release, config, arguments.out, landmarks, workers_of(config, arguments.workers))
+        return check(release, config, arguments.out, landmarks, workers_of(config, arguments.workers), arguments.quiet)
     from slstt.preprocessing.pipeline import preprocess
     from slstt.preprocessing.report import write_report
 
