@@ -82,15 +82,14 @@ def _clip(dataset: str, row: Annotation, folder: Path | None) -> tuple[Clip | No
         return None, [Remark(dataset, row.subject, row.clip, kind, reason, "failure")]
 
     if folder is None:
-        return failure("no_folder", f"row {row.line} of the sheet has no folder of frames")
-    if row.onset >= row.offset:
-        relation = "after" if row.onset > row.offset else "at"
-        return failure(
-            f"onset_{relation}_offset", f"row {row.line}: onset {row.onset} is not before offset {row.offset}"
-        )
+        return failure("no_folder", f"{row.source} has no folder of frames")
     frames, doubled = frames_in(folder)
     if not frames:
         return failure("no_frames", f"{folder} holds no frame (a picture whose name ends in a number)")
+    if row.onset >= row.offset:
+        relation = "after" if row.onset > row.offset else "at"
+        reason = f"by {row.source}, onset {row.onset} is not before offset {row.offset}"
+        return failure(f"onset_{relation}_offset", reason)
     onset, apex, offset, remarks = row.onset, row.apex, row.offset, []
     if onset not in frames and row.first is not None:
         # Some copies of SMIC-E-HS number a long clip's frames from its start; the sheet keeps the camera's count.
@@ -104,7 +103,9 @@ def _clip(dataset: str, row: Annotation, folder: Path | None) -> tuple[Clip | No
         reason = f"onset frame {onset} is missing; {folder} holds frames {min(frames)}..{max(frames)}"
         return failure("no_onset_frame", reason)
     if absent := [number for number in range(onset, offset + 1) if number not in frames]:
-        reason = f"{len(absent)} of {offset - onset + 1} frames missing between onset and offset: {ranges(absent)}"
+        reason = (
+            f"{len(absent)} of {offset - onset + 1} frames missing between onset and offset: {ranges(absent)}; kept"
+        )
         remarks.append(remark("frames_missing", reason))
     if apex is None:
         remarks.append(remark("apex_missing", f"the sheet gives no apex ('{row.apex_text}')"))
@@ -117,7 +118,7 @@ def _clip(dataset: str, row: Annotation, folder: Path | None) -> tuple[Clip | No
         names = ", ".join(path.name for path in doubled)
         remarks.append(remark("duplicate_frame", f"number already taken by another file; not used: {names}"))
     if row.second:
-        reason = f"row {row.line} lists a further expression in the same clip; the first one is used"
+        reason = f"{row.source} lists a further expression in the same clip; the first one is used"
         remarks.append(remark("second_expression", reason))
     return Clip(dataset, row.subject, row.clip, row.emotion, onset, apex, offset, folder, frames), remarks
 

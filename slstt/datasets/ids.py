@@ -28,7 +28,7 @@ _SUBJECT = {
     "smic": re.compile(r"s?0*(\d{1,2})", re.IGNORECASE | re.ASCII),
 }
 _SUBJECT_FOLDER = {
-    "casme2": re.compile(r"sub[ _-]?\d{1,3}", re.IGNORECASE | re.ASCII),
+    "casme2": re.compile(r"sub[ _-]?0?\d{1,2}", re.IGNORECASE | re.ASCII),
     "samm": re.compile(r"\d{3}", re.ASCII),
     "smic": re.compile(r"s\d{1,2}", re.IGNORECASE | re.ASCII),
 }

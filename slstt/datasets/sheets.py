@@ -51,6 +51,11 @@ class Annotation:
     second: bool = False
     """The row lists a further micro-expression of the same clip (SMIC-E-HS `Onset2F`)."""
 
+    @property
+    def source(self) -> str:
+        """Where it stands, for messages."""
+        return "the folder" if self.line is None else f"row {self.line} of the sheet"
+
 
 def read_table(path: Path) -> list[list[list[str]]]:
     """All sheets of a workbook (one for csv) as rows of text cells; empty rows are kept, so indices are row numbers.

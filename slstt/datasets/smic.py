@@ -67,8 +67,9 @@ def read(root: Path, annotations: Path | None = None) -> Release:
     remarks += [Remark("smic", "", "", name, f"{path} found as well; not used", "ignored") for name, path in unused]
     folders, doubled = by_id((key, folder) for key, folder, _ in tree.found)
     emotions = {folder: emotion for _, folder, emotion in tree.found}
+    unusable: list[Remark] = []
     if sheet is None:
-        rows, unusable = _rows_from_folders(folders, emotions)
+        rows = [_row_from(key, folder, emotions[folder]) for key, folder in folders.items()]
     else:
         rows, unusable = read_annotations("smic", sheet)
         rows = [replace(row, apex=(row.onset + row.offset) // 2) if row.apex is None else row for row in rows]
@@ -131,20 +132,13 @@ class _Tree:
         return True
 
 
-def _rows_from_folders(folders: dict[Key, Path], emotions: dict[Path, str]) -> tuple[list[Annotation], list[Remark]]:
-    rows, remarks = [], []
-    for (subject, name), folder in folders.items():
-        numbers = list(frames_in(folder)[0])
-        if len(numbers) < 2:
-            held = "one frame only" if numbers else "no frame"
-            reason = f"{folder} holds {held}: no onset and offset"
-            remarks.append(Remark("smic", subject, name, "no_frames", reason, "failure"))
-            continue
-        onset, offset = numbers[0], numbers[-1]
-        middle = (onset + offset) // 2
-        apex = min(numbers, key=lambda number: (abs(number - middle), number))
-        rows.append(Annotation(None, subject, name, emotions[folder], onset, apex, str(apex), offset))
-    return rows, remarks
+def _row_from(key: Key, folder: Path, emotion: str) -> Annotation:
+    """Onset, apex and offset are the first, middle and last frame; an empty folder gives 0, which no frame has."""
+    numbers = list(frames_in(folder)[0]) or [0]
+    onset, offset = numbers[0], numbers[-1]
+    middle = (onset + offset) // 2
+    apex = min(numbers, key=lambda number: (abs(number - middle), number))
+    return Annotation(None, *key, emotion, onset, apex, str(apex), offset)
 
 
 def _kind(tree: _Tree, root: Path) -> str:

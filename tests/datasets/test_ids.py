@@ -78,6 +78,12 @@ def test_what_is_no_whole_number_is_none(text):
     assert whole_number(text) is None
 
 
+@given(st.sampled_from(DATASETS), st.text(alphabet="subSUB _-0123456789", max_size=8))
+def test_every_subject_folder_has_an_id(dataset, name):
+    if is_subject_folder(dataset, name):
+        assert is_subject_folder(dataset, subject_id(dataset, name))
+
+
 def test_other_is_spelled_as_the_data_set_spells_it():
     assert emotion_name("samm", " Others") == "other"
     assert emotion_name("casme2", "Other ") == "others"

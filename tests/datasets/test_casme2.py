@@ -1,0 +1,226 @@
+import shutil
+
+import pytest
+from native_trees import CASME2_HEADER, casme2_row, frames, write_xls, write_xlsx
+
+from slstt.datasets import read_release
+from slstt.errors import DataError
+
+ROWS = [
+    CASME2_HEADER,
+    casme2_row(1, "EP02_01f", 8, 10, 12, "happiness"),
+    casme2_row("17", "EP08_1", 98, 103, 109, "others"),
+]
+SHEETS = (
+    "CASME2-coding-20140508.xlsx",
+    "CASME2-coding-20190701.xlsx",
+    "CASME2_label_Ver_2.xls",
+    "CASME2-coding-updated.xlsx",
+)
+
+
+def write_sheet(path, rows=ROWS):
+    return write_xls(path, rows) if path.suffix == ".xls" else write_xlsx(path, rows)
+
+
+def write_release(parent, name="img{}.jpg"):
+    frames(parent / "sub01" / "EP02_01f", range(5, 15), name)
+    frames(parent / "sub17" / "EP08_1", range(95, 112), name)
+
+
+def kinds(release):
+    return sorted((r.kind, r.action) for r in release.remarks)
+
+
+@pytest.mark.parametrize("sheet", SHEETS)
+@pytest.mark.parametrize(
+    ("inner", "name", "layout"),
+    [
+        ("CASME2-RAW", "img{}.jpg", "CASME II, raw frames"),
+        ("CASME2-RAW/CASME2-RAW", "img{}.jpg", "CASME II, raw frames"),
+        ("CASME2_RAW_selected", "img{}.jpg", "CASME II, selected raw frames"),
+        ("Cropped", "reg_img{}.jpg", "CASME II, cropped frames"),
+        ("Cropped-updated/Cropped", "reg_img{}.jpg", "CASME II, cropped frames"),
+    ],
+)
+def test_every_release_is_read_from_its_top_and_from_each_inner_folder(tmp_path, sheet, inner, name, layout):
+    top = tmp_path / "CASME2"
+    write_release(top / inner, name)
+    write_sheet(top / sheet)
+    root = top / inner
+    while root != tmp_path:
+        release = read_release("casme2", root)
+        assert release.layout == f"{layout} ({top / inner})"
+        assert release.annotations == (top / sheet).resolve() or release.annotations == top / sheet
+        assert [clip.key for clip in release.clips] == [("casme2", "sub01", "EP02_01f"), ("casme2", "sub17", "EP08_1")]
+        assert release.remarks == ()
+        root = root.parent
+
+
+def test_frames_are_ordered_by_number_not_by_name(tmp_path):
+    write_release(tmp_path / "CASME2-RAW")
+    write_sheet(tmp_path / SHEETS[0])
+    first, second = read_release("casme2", tmp_path).clips
+    assert list(first.frames) == list(range(5, 15))  # by name, img10 would stand before img5
+    assert list(second.frames) == list(range(95, 112))
+    assert first.frames[10] == tmp_path / "CASME2-RAW" / "sub01" / "EP02_01f" / "img10.jpg"
+    assert (first.onset, first.apex, first.offset, first.emotion) == (8, 10, 12, "happiness")
+    assert first.folder == tmp_path / "CASME2-RAW" / "sub01" / "EP02_01f"
+
+
+def test_stray_files_and_folders_change_nothing(tmp_path):
+    write_release(tmp_path / "CASME2-RAW")
+    write_sheet(tmp_path / SHEETS[0])
+    before = read_release("casme2", tmp_path)
+    clip = tmp_path / "CASME2-RAW" / "sub01" / "EP02_01f"
+    for name in (
+        "Thumbs.db",
+        ".DS_Store",
+        "._img9.jpg",
+        "img9 (1).jpg",
+        "img9 - Copy.jpg",
+        "notes3.txt",
+        "clip.lnk",
+        "9",
+    ):
+        (clip / name).touch()
+    for name in ("sub02.lnk", "Thumbs.db", "~$CASME2-coding-20190701.xlsx"):
+        (tmp_path / "CASME2-RAW" / name).touch()
+    (tmp_path / "~$CASME2-coding-20190701.xlsx").touch()
+    shutil.copytree(tmp_path / "CASME2-RAW", tmp_path / "__MACOSX" / "CASME2-RAW")
+    (tmp_path / "CASME2-RAW" / ".hidden" / "sub09").mkdir(parents=True)
+    assert read_release("casme2", tmp_path) == before
+
+
+def test_raw_is_taken_before_selected_before_cropped_and_the_others_are_mentioned(tmp_path):
+    write_sheet(tmp_path / SHEETS[0])
+    write_sheet(tmp_path / SHEETS[2])
+    expected = []
+    for inner, title in (
+        ("Cropped", "cropped"),
+        ("Cropped-updated/Cropped", "cropped"),
+        ("CASME2_RAW_selected", "selected raw"),
+        ("CASME2-RAW", "raw"),
+    ):
+        write_release(tmp_path / inner, "reg_img{}.jpg" if "Crop" in inner else "img{}.jpg")
+        release = read_release("casme2", tmp_path)
+        assert release.layout == f"CASME II, {title} frames ({tmp_path / inner})"
+        assert release.annotations == tmp_path / SHEETS[0]
+        assert kinds(release) == [*expected, ("other_sheet", "ignored")]
+        expected.append(("other_release", "ignored"))
+
+
+def test_a_given_sheet_is_used_instead_of_the_one_that_lies_there(tmp_path):
+    write_release(tmp_path / "CASME2-RAW")
+    write_sheet(tmp_path / SHEETS[0])
+    given = tmp_path / "elsewhere" / "mine.csv"
+    given.parent.mkdir()
+    given.write_text("Subject,Filename,Aus,Emotion,OnsetFrame,ApexFrame,OffsetFrame\r\n1,EP02_01f,12,disgust,6,7,9\r\n")
+    release = read_release("casme2", tmp_path, given)
+    assert [(c.name, c.emotion, c.onset, c.apex, c.offset) for c in release.clips] == [("EP02_01f", "disgust", 6, 7, 9)]
+    assert kinds(release) == [("folder_without_row", "ignored")]
+
+
+FAULTS = {
+    "EP01_01": (casme2_row(1, "EP01_01", 3, "/", 8, "disgust"), {"apex_missing"}, True),
+    "EP01_02": (casme2_row(1, "EP01_02", 3, 9, 8, "disgust"), {"apex_outside"}, True),
+    "EP01_03": (casme2_row(1, "EP01_03", 3, 2, 8, "disgust"), {"apex_outside"}, True),
+    "EP01_04": (casme2_row(1, "EP01_04", 3, 3, 8, "disgust"), {"apex_at_onset"}, True),
+    "EP01_05": (casme2_row(1, "EP01_05", 3, 8, 8, "disgust"), {"apex_at_offset"}, True),
+    "EP01_06": (casme2_row(1, "EP01_06", 8, 5, 3, "disgust"), {"onset_after_offset"}, False),
+    "EP01_07": (casme2_row(1, "EP01_07", 3, 3, 3, "disgust"), {"onset_at_offset"}, False),
+    "EP01_08": (casme2_row(1, "EP01_08", 3, 5, 12, "disgust"), {"frames_missing"}, True),
+    "EP01_09": (casme2_row(1, "EP01_09", 0, 5, 8, "disgust"), {"no_onset_frame"}, False),
+    "EP01_10": (casme2_row(1, "EP01_10", 3, 5, 8, "boredom"), {"unknown_emotion"}, True),
+    "EP01_11": (casme2_row(1, "EP01_11", 3, 5, 8, "others"), set(), True),
+    "EP01_12": (
+        casme2_row(1, "EP01_12", 3, "/", 14, "boredom"),
+        {"apex_missing", "frames_missing", "unknown_emotion"},
+        True,
+    ),
+}
+
+
+def test_every_planted_fault_is_reported_once_and_healthy_clips_stay(tmp_path):
+    for name in FAULTS:
+        frames(tmp_path / "CASME2-RAW" / "sub01" / name, range(1, 11))
+    rows = [row for row, _, _ in FAULTS.values()]
+    frames(tmp_path / "CASME2-RAW" / "sub01" / "EP02_07", range(1, 11))  # no row
+    (tmp_path / "CASME2-RAW" / "sub01" / "EP03_01").mkdir()  # no frames
+    frames(tmp_path / "CASME2-RAW" / "sub01" / "intro", range(1, 11))  # no clip
+    frames(tmp_path / "CASME2-RAW" / "sub1" / "EP01_11", range(1, 11))  # the subject a second time
+    frames(tmp_path / "CASME2-RAW" / "sub01" / "EP04_01", range(1, 11))  # rows that differ
+    (tmp_path / "CASME2-RAW" / "sub01" / "EP01_11" / "img007.jpg").touch()
+    rows += [
+        casme2_row(1, "EP01_11", 3, 5, 8, "others"),
+        casme2_row(1, "EP03_01", 3, 5, 8, "others"),
+        casme2_row(2, "EP09_01", 3, 5, 8, "others"),
+        casme2_row(1, "EP04_01", 3, 5, 8, "others"),
+        casme2_row(1, "EP04_01", 3, 6, 8, "others"),
+    ]
+    write_sheet(tmp_path / SHEETS[0], [CASME2_HEADER, *rows])
+    release = read_release("casme2", tmp_path)
+    by_clip = {}
+    for remark in release.remarks:
+        by_clip.setdefault(remark.clip, set()).add(remark.kind)
+    other = {
+        "EP01_11": {"duplicate_row", "duplicate_folder", "duplicate_frame"},
+        "EP02_07": {"folder_without_row"},
+        "EP03_01": {"no_frames"},
+        "EP04_01": {"duplicate_row"},
+        "EP09_01": {"no_folder"},
+        "intro": {"stray_folder"},
+    }
+    assert by_clip == {name: found for name, (_, found, _) in FAULTS.items() if found} | other
+    assert {clip.name for clip in release.clips} == {name for name, (_, _, kept) in FAULTS.items() if kept}
+    failed = {r.clip for r in release.remarks if r.action == "failure"}
+    assert failed == {"EP01_06", "EP01_07", "EP01_09", "EP03_01", "EP04_01", "EP09_01"}
+    # Every row ends in exactly one of the two.
+    assert failed.isdisjoint(clip.name for clip in release.clips)
+    assert {row[1] for row in rows} == failed | {clip.name for clip in release.clips}
+
+
+def test_remarks_name_numbers_and_consequences(tmp_path):
+    frames(tmp_path / "CASME2-RAW" / "sub01" / "EP01_08", [1, 2, 3, 7, 9, 10])
+    write_sheet(tmp_path / SHEETS[0], [CASME2_HEADER, casme2_row(1, "EP01_08", 2, 11, 10, "disgust")])
+    missing, apex = read_release("casme2", tmp_path).remarks
+    assert missing.reason.startswith("4 of 9 frames missing between onset and offset: 4-6, 8")
+    assert apex.reason == "apex 11 lies outside onset 2 .. offset 10"
+
+
+def test_all_problems_of_a_root_are_told_at_once(tmp_path):
+    (tmp_path / "SAMM" / "006" / "006_1_2").mkdir(parents=True)
+    with pytest.raises(DataError) as caught:
+        read_release("casme2", tmp_path)
+    frames_line, sheet_line = caught.value.problems
+    assert "no CASME II frames" in frames_line and "--dataset samm" in frames_line
+    assert "no CASME II coding sheet" in sheet_line and "--annotations" in sheet_line
+
+
+def test_missing_empty_and_mistaken_roots(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    for name, words in (("absent", "no such folder"), ("empty", "is empty"), ("file", "is a file")):
+        with pytest.raises(DataError, match=words):
+            read_release("casme2", tmp_path / name)
+    write_release(tmp_path / "CASME2-RAW")
+    with pytest.raises(DataError, match=r"absent\.xlsx: no such coding sheet"):
+        read_release("casme2", tmp_path, tmp_path / "absent.xlsx")
+
+
+def test_the_real_sheet_against_folders_of_its_own_names(tmp_path, shared_data):
+    from slstt.datasets.sheets import read_annotations
+
+    sheet = shared_data / "annotations" / "casme2_coding.csv"
+    for row in read_annotations("casme2", sheet)[0]:
+        frames(tmp_path / "CASME2-RAW" / row.subject / row.clip, (row.onset, row.apex, row.offset))
+    release = read_release("casme2", tmp_path, sheet)
+    assert len(release.clips) == 255
+    odd = {(r.subject, r.clip, r.kind) for r in release.remarks if r.kind != "frames_missing"}
+    assert odd == {
+        ("sub05", "EP09_05f", "apex_at_onset"),
+        ("sub05", "EP16_04f", "apex_at_offset"),
+        ("sub12", "EP09_06", "apex_at_offset"),
+        ("sub20", "EP16_01", "apex_at_offset"),
+        ("sub25", "EP18_04f", "apex_at_offset"),
+    }
