@@ -55,13 +55,16 @@ def read(root: Path) -> FlowMaps:
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; data.root must point at the flow maps")
-    table = next(iter(sorted(root.glob("labels.csv"))), None)
+    table = path if (path := root / "labels.csv").is_file() else None
     problems: list[str] = []
     entries = list(_flat(root, table, problems) if table else _tree(root, problems))
     doubled = [key for key, count in Counter(key for key, _, _ in entries).items() if count > 1]
     problems += [f"{root}: clip {' '.join(key)} occurs more than once" for key in doubled]
     if not entries and not problems:
-        raise DataError(f"{root}: neither labels.csv nor <left-out subject>/u_test/<0|1|2>/*.png found")
+        what = (
+            f"{table.name} lists no clip" if table else "no labels.csv and no <left-out subject>/u_test/<0|1|2>/*.png"
+        )
+        raise DataError(f"{root}: {what}; data.root must point at the flow maps")
     entries.sort(key=lambda entry: entry[0])
     pictures = [_picture(path, problems) for _, _, path in entries]
     sizes = Counter(picture.shape for picture in pictures if picture is not None)
@@ -149,7 +152,10 @@ def _key_of(path: Path, problems: list[str]) -> Key | None:
 
 def _picture(path: Path, problems: list[str]) -> np.ndarray | None:
     """(H, W, 3) uint8 as u, v, strain: red, green and blue, which OpenCV returns in the order blue, green, red."""
-    picture = cv2.imdecode(np.frombuffer(path.read_bytes() or b"\0", np.uint8), cv2.IMREAD_UNCHANGED)
+    try:
+        picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    except (OSError, cv2.error):  # an empty file is an error to OpenCV, a damaged one gives None
+        picture = None
     if picture is None:
         problems.append(f"{path}: unreadable picture; copy it again from the source")
     elif picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:

@@ -38,12 +38,14 @@ def survey(dataset: str, root: Path) -> Survey:
         raise DataError(f"{root}: no such folder; --root must point at the data set")
     if not root.is_dir():
         raise DataError(f"{root}: is a file; --root must point at the data set's folder")
-    if not any(root.iterdir()):
+    if not _entries(root):
         raise DataError(f"{root}: the folder is empty; --root must point at the data set")
     parents, sheets, level = [], [], [root]
     for _ in range(DEPTH + 1):
         below = []
         for folder in level:
+            if not os.access(folder, os.R_OK | os.X_OK):
+                continue  # e.g. lost+found; the subjects' own folders must be readable
             inner = subfolders(folder)
             subjects = [path for path in inner if is_subject_folder(dataset, path.name)]
             if any(subfolders(subject) for subject in subjects):
@@ -51,7 +53,7 @@ def survey(dataset: str, root: Path) -> Survey:
             sheets += _sheets_in(folder)
             below += [path for path in inner if path not in subjects]
         level = below
-    above = list(root.resolve().parents)[:PARENTS]
+    above = [folder for folder in list(root.resolve().parents)[:PARENTS] if os.access(folder, os.R_OK | os.X_OK)]
     return Survey(tuple(parents), (*sheets, *(sheet for folder in above for sheet in _sheets_in(folder))))
 
 
@@ -62,13 +64,11 @@ def look_alike(root: Path, dataset: str) -> str | None:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The folders inside `folder`, by name; hidden ones and archive leftovers (`__MACOSX`) left out."""
-    try:
-        with os.scandir(folder) as entries:
-            names = [e.name for e in entries if e.is_dir() and not e.name.startswith((".", "__", "$", "@"))]
-    except OSError:
-        return []
-    return [folder / name for name in sorted(names)]
+    """The folders inside `folder`, by name; hidden ones and archive leftovers (`__MACOSX`) left out.
+
+    Raises DataError where `folder` may not be read.
+    """
+    return [folder / e.name for e in _entries(folder) if e.is_dir() and not e.name.startswith((".", "__", "$", "@"))]
 
 
 def frames_in(folder: Path) -> tuple[dict[int, Path], list[Path]]:
@@ -76,10 +76,9 @@ def frames_in(folder: Path) -> tuple[dict[int, Path], list[Path]]:
 
     The number is the integer that ends the file's stem, so zero padding and what stands before it do not matter:
     `img46.jpg`, `reg_img46.jpg`, `006_05562.jpg`, `image559740.bmp`. Files of other kinds, hidden files and copies
-    (`img46 (1).jpg`) are not frames.
+    (`img46 (1).jpg`) are not frames. Raises DataError where `folder` may not be read.
     """
-    with os.scandir(folder) as entries:
-        names = sorted(e.name for e in entries if not e.name.startswith((".", "~")) and e.is_file())
+    names = [e.name for e in _entries(folder) if not e.name.startswith((".", "~")) and e.is_file()]
     frames, doubled = {}, []
     for name in names:
         stem, _, suffix = name.rpartition(".")
@@ -127,13 +126,20 @@ def by_id(found: Iterable[tuple[tuple[str, str], Path]]) -> tuple[dict[tuple[str
     return folders, doubled
 
 
-def _sheets_in(folder: Path) -> list[Path]:
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            names = [e.name for e in entries if e.name.lower().endswith(FORMATS) and not e.name.startswith((".", "~"))]
-    except OSError:
-        return []
-    return [folder / name for name in sorted(names)]
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error.strerror}); allow it or move it away") from error
+
+
+def _sheets_in(folder: Path) -> list[Path]:
+    return [
+        folder / e.name
+        for e in _entries(folder)
+        if e.name.lower().endswith(FORMATS) and not e.name.startswith((".", "~")) and e.is_file()
+    ]
 
 
 def _pictures_below(folder: Path) -> Iterator[str]:

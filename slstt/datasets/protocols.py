@@ -163,6 +163,8 @@ def manifest_difference(
 
 def published_class(protocol: Protocol, key: tuple[str, str, str]) -> str | None:
     """The class the published list gives the clip `key`; None where it is not on the list."""
+    if key[0] not in protocol.counts:
+        return None
     table = _digests()
     listed = table["lists"][protocol.published].get(key[0], frozenset())
     matching = (name for name in protocol.classes if digest(table["salt"], protocol.published, *key, name) in listed)

@@ -1,0 +1,195 @@
+import csv
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from slstt.datasets.flow_maps import mirror, picture_key, read
+from slstt.errors import DataError
+
+ROWS = [
+    ("casme2", "sub01", "EP02_01f", "positive"),
+    ("casme2", "sub17", "EP08_1", "negative"),
+    ("smic", "s1", "s1_ne_01", "negative"),
+    ("smic", "s20", "s20_sur_05", "surprise"),
+    ("samm", "6", "006_1_2", "surprise"),
+]
+KEYS = (
+    ("casme2", "sub01", "EP02_01f"),
+    ("casme2", "sub17", "EP08_1"),
+    ("samm", "006", "006_1_2"),
+    ("smic", "s01", "s01_ne_01"),
+    ("smic", "s20", "s20_sur_05"),
+)
+LABELS = ("positive", "negative", "surprise", "negative", "surprise")
+NUMBER = {"negative": "0", "positive": "1", "surprise": "2"}
+
+
+def write_picture(path: Path, uvs=(10, 20, 30), size=(28, 28)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = np.full((size[1], size[0], 3), uvs[::-1], np.uint8)  # OpenCV writes blue, green, red
+    path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+    return path
+
+
+def write_labels(root: Path, rows=ROWS) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / "labels.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([("dataset", "subject", "clip", "label"), *rows])
+
+
+def write_flat(root: Path, folder="norm_u_v_os", rows=ROWS) -> Path:
+    write_labels(root, rows)
+    for number, (_, subject, clip, _) in enumerate(rows):
+        write_picture(root / folder / f"{subject}_{clip} .png", (number, 100, 200))
+    return root
+
+
+def write_tree(root: Path, rows=ROWS) -> Path:
+    """The published tree: each left-out subject's folder repeats all other subjects' pictures under u_train."""
+    for left_out in {subject for _, subject, _, _ in rows}:
+        for number, (_, subject, clip, label) in enumerate(rows):
+            branch = "u_test" if subject == left_out else "u_train"
+            write_picture(root / left_out / branch / NUMBER[label] / f"{subject}_{clip} .png", (number, 100, 200))
+    return root
+
+
+@pytest.mark.parametrize("folder", ["norm_u_v_os", "."])
+def test_flat_folders_in_both_places(tmp_path, folder):
+    maps = read(write_flat(tmp_path, folder))
+    assert (maps.keys, maps.labels) == (KEYS, LABELS)
+    assert maps.raw.shape == (5, 28, 28, 3) and maps.raw.dtype == np.uint8
+    assert maps.raw[0, 0, 0].tolist() == [0, 100, 200]  # u, v, strain
+    assert maps.maps.shape == (5, 3, 28, 28) and maps.maps.dtype == np.float32
+    np.testing.assert_array_equal(maps.maps[:, 1], np.float32(100) / np.float32(127.5) - 1)
+
+
+@pytest.mark.parametrize("inner", [".", "three_norm_u_v_os", "datasets/norm_u_v_os"])
+def test_the_published_tree_reads_the_same_as_the_flat_folder(tmp_path, inner):
+    flat, tree = read(write_flat(tmp_path / "flat")), tmp_path / "tree"
+    write_tree(tree / inner)
+    (tree / inner / "sub01" / "u_test" / "1" / ".DS_Store").touch()
+    (tree / inner / "sub01" / "u_test" / "1" / "Thumbs.db").touch()
+    maps = read(tree)
+    assert (maps.keys, maps.labels) == (flat.keys, flat.labels)
+    np.testing.assert_array_equal(maps.raw, flat.raw)
+
+
+def test_labels_may_be_the_published_numbers(tmp_path):
+    rows = [(d, s, c, NUMBER[label]) for d, s, c, label in ROWS]
+    assert read(write_flat(tmp_path, rows=rows)).labels == LABELS
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("sub01_EP02_01f .png", ("casme2", "sub01", "EP02_01f")),
+        ("s03_s03_po_11 .png", ("smic", "s03", "s03_po_11")),
+        ("s3_s3_po_11.png", ("smic", "s03", "s03_po_11")),
+        ("006_006_1_2 .png", ("samm", "006", "006_1_2")),
+        ("sub09_EP06_02_01 .png", ("casme2", "sub09", "EP06_02_01")),
+    ],
+)
+def test_data_set_subject_and_clip_are_told_from_the_name(name, key):
+    assert picture_key(name) == key
+
+
+def test_every_problem_of_a_flat_folder_is_told_at_once(tmp_path):
+    write_flat(tmp_path)
+    extra = [
+        ("casme2", "sub02", "EP01_01", "negative"),  # no picture
+        ("casme2", "s3", "s3_ne_01", "negative"),  # another data set's subject
+        ("smic", "s4", "s4_ne_01", "angry"),  # no class
+        ROWS[0],  # twice
+    ]
+    write_labels(tmp_path, ROWS + extra)
+    folder = tmp_path / "norm_u_v_os"
+    write_picture(folder / "sub03_EP01_01 .png")  # no label
+    write_picture(folder / "s4_s4_ne_01 .png")
+    write_picture(folder / "holiday.png")  # no clip
+    (folder / "sub01_EP02_01f .png").write_bytes(b"\x89PNG\r\n")  # damaged
+    write_picture(folder / "s1_s1_ne_01 .png", size=(32, 28))  # another size
+    (folder / "s20_s20_sur_05 .png").write_bytes(b"")
+    grey = np.zeros((28, 28), np.uint8)
+    (folder / "sub17_EP08_1 .png").write_bytes(cv2.imencode(".png", grey)[1].tobytes())
+    with pytest.raises(DataError) as caught:
+        read(tmp_path)
+    text = str(caught.value)
+    for words in (
+        "line 7: no picture of casme2 sub02 EP01_01",
+        "line 8: subject 's3' is not of data set 'casme2'",
+        "line 9: label 'angry' is none of negative, positive, surprise",
+        "clip casme2 sub01 EP02_01f occurs more than once",
+        "sub03_EP01_01 .png: no line in labels.csv",
+        "holiday.png",
+        "sub01_EP02_01f .png: unreadable picture",
+        "s20_s20_sur_05 .png: unreadable picture",
+        "s1_s1_ne_01 .png: 32x28 pixels, the others have 28x28",
+        "sub17_EP08_1 .png: must have three channels",
+    ):
+        assert words in text
+    assert text.count("sub17_EP08_1 .png") == 1
+
+
+def test_a_clip_in_two_folds_and_a_strange_class_folder(tmp_path):
+    write_tree(tmp_path)
+    write_picture(tmp_path / "s20" / "u_test" / "0" / "sub01_EP02_01f .png")
+    write_picture(tmp_path / "s20" / "u_test" / "3" / "s20_s20_sur_09 .png")
+    with pytest.raises(DataError, match="occurs more than once") as caught:
+        read(tmp_path)
+    assert "class folders are 0 (negative), 1 (positive) and 2 (surprise)" in str(caught.value)
+
+
+def test_missing_roots_and_foreign_folders(tmp_path):
+    with pytest.raises(DataError, match="no such folder"):
+        read(tmp_path / "absent")
+    (tmp_path / "folder").mkdir()
+    write_picture(tmp_path / "folder" / "holiday.png")
+    with pytest.raises(DataError, match=r"no labels\.csv and no <left-out subject>"):
+        read(tmp_path / "folder")
+    write_labels(tmp_path / "labels only", [])
+    with pytest.raises(DataError, match=r"labels\.csv lists no clip"):
+        read(tmp_path / "labels only")
+
+
+@given(arrays(np.uint8, (2, 3, 5, 3)))
+def test_mirroring_is_255_minus_u_in_bytes_and_its_own_inverse(raw):
+    maps = raw.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(127.5) - 1
+    flipped = raw[:, :, ::-1].copy()
+    flipped[..., 0] = 255 - flipped[..., 0]
+    expected = flipped.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(127.5) - 1
+    # 255 - u and -(u / 127.5 - 1) differ by the rounding of one float32 division.
+    np.testing.assert_allclose(mirror(maps), expected, atol=2e-7)
+    np.testing.assert_array_equal(mirror(mirror(maps)), maps)
+
+
+@given(st.integers(0, 255))
+def test_bytes_map_onto_minus_one_to_one(value):
+    from slstt.datasets.flow_maps import FlowMaps
+
+    maps = FlowMaps(np.full((1, 2, 2, 3), value, np.uint8), (("casme2", "sub01", "EP01_01"),), ("negative",)).maps
+    assert maps.min() >= -1 and maps.max() <= 1
+    assert np.rint((maps[0, 0, 0, 0] + 1) * 127.5) == value
+
+
+def test_the_published_maps(shared_data):
+    maps = read(shared_data / "megc2019_flow")
+    assert maps.raw.shape == (309, 28, 28, 3)
+    assert len({key[:2] for key in maps.keys}) == 40
+    assert Counter((key[0], label) for key, label in zip(maps.keys, maps.labels, strict=True)) == {
+        ("casme2", "negative"): 88,
+        ("casme2", "positive"): 32,
+        ("casme2", "surprise"): 25,
+        ("smic", "negative"): 70,
+        ("smic", "positive"): 51,
+        ("smic", "surprise"): 43,
+    }
+    # Every channel of every clip was min-max scaled, save clips whose resampling to 28x28 came after it.
+    assert np.median(maps.raw.min(axis=(1, 2))) < 30 and np.median(maps.raw.max(axis=(1, 2))) > 220
+    # Strain is non-negative and mostly near nothing: its channel is darker than those of u and v.
+    assert maps.raw[..., 2].mean() < maps.raw[..., 0].mean() and maps.raw[..., 2].mean() < maps.raw[..., 1].mean()
