@@ -74,7 +74,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _compared(runs: Sequence[Run], allow_partial: bool) -> Comparison:
-    names = (str(runs[0].folder), str(runs[1].folder))
+    names = (runs[0].name, runs[1].name)
+    if names[0] == names[1]:
+        names = (str(runs[0].folder), str(runs[1].folder))
     return compare(runs[0].seeds, runs[1].seeds, names, allow_partial)
 
 

@@ -131,22 +131,26 @@ def _common_clips(
         )
     truths = [dict(zip(x.keys, x.true, strict=True)) for x in (one, two)]
     common = set(truths[0]) & set(truths[1])
-    problems = shortened(
+    relabelled = shortened(
         [
             f"{name_of(key)} is '{truths[0][key]}' in {names[0]} and '{truths[1][key]}' in {names[1]}"
             for key in sorted(common)
             if truths[0][key] != truths[1][key]
         ]
     )
-    if not allow_partial:
-        for truth, here, there in ((truths[0], *names), (truths[1], names[1], names[0])):
-            lone = [f"{name_of(key)} is in {here} only, not in {there}" for key in sorted(set(truth) - common)]
-            problems += shortened(lone, 10)
-    if problems:
+    if relabelled:
+        raise ConfigError(
+            f"{names[0]} and {names[1]} disagree about the truth; compare runs of one protocol", *relabelled
+        )
+    lone: list[str] = []
+    for truth, here, there in ((truths[0], *names), (truths[1], names[1], names[0])):
+        clips = sorted(set(truth) - common)
+        lone += shortened([f"{name_of(key)} is in {here} only, not in {there}" for key in clips], 10)
+    if lone and not allow_partial:
         raise ConfigError(
             f"{names[0]} and {names[1]} do not hold the same clips: compare runs of one protocol, "
             "or give --allow-partial for the clips that both hold",
-            *problems,
+            *lone,
         )
     if not common:
         raise DataError(f"{names[0]} and {names[1]} have no clip in common")

@@ -31,7 +31,9 @@ def evaluate(run: Run) -> dict[str, Any]:
     )
     warnings = metrics.pop("warnings")
     if run.missing:
-        warnings.insert(0, f"PARTIAL: {len(run.missing)} of {run.expected} folds are missing: {', '.join(run.missing)}")
+        rest = len(run.missing) - 10
+        named = ", ".join(run.missing[:10]) + (f" and {rest} more" if rest > 0 else "")
+        warnings.insert(0, f"PARTIAL: {len(run.missing)} of {run.expected} folds are missing: {named}")
     contradictory = sum(_contradicts(predictions).sum() for predictions in run.seeds.values())
     if contradictory:
         warnings.append(f"{contradictory} predicted labels are not the class of the highest probability")

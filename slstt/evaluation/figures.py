@@ -60,7 +60,7 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str], title: str = ""
     """Counts and rates of one confusion matrix (C, C): rows true, columns predicted; each cell holds both."""
     names, count = [_short(name) for name in classes], len(classes)
     side = max(3.2, 0.85 * count + 1.3)
-    figure = Figure(figsize=(side + 0.5, side))
+    figure = Figure(figsize=(side + 0.4, side))
     axes = figure.subplots()
     totals = matrix.sum(1, keepdims=True)
     rates = np.divide(matrix, totals, out=np.zeros(matrix.shape), where=totals > 0)
@@ -80,8 +80,8 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str], title: str = ""
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     axes.set_title(title)
-    bar = figure.colorbar(shown, ax=axes, shrink=0.8, label="share of the true class")
-    bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+    if count > 12:  # no room for numbers in the cells
+        figure.colorbar(shown, ax=axes, shrink=0.8, label="share of the true class")
     return figure
 
 
@@ -104,20 +104,21 @@ def subjects_figure(per_subject: Sequence[Mapping[str, Any]]) -> Figure:
         )
         axes.set_xticks(places, [_short(line["subject"], 10) for line in lines], rotation=90, fontsize=7)
         axes.set_xlim(-0.7, max(longest, 8) - 0.3)
+        axes.set_ylim(0, 1.05 * totals.max())
         axes.set_ylabel("clips")
         share = right.sum() / totals.sum()
         axes.set_title(
             f"{_short(dataset_title(dataset))}: {right.sum()} of {totals.sum()} clips ({share:.0%})", loc="left"
         )
         axes.yaxis.get_major_locator().set_params(integer=True)
-        if dataset == datasets[0]:
-            axes.legend(frameon=False, loc="upper right", ncols=2, bbox_to_anchor=(1, 1.18))
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=2)
     return figure
 
 
 def calibration_figure(found: Calibration) -> Figure:
     """Accuracy against stated probability with Wilson intervals, and how many clips each bin holds."""
-    figure = Figure(figsize=(4.4, 4.6))
+    figure = Figure(figsize=(5.0, 4.6))
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     filled = found.counts > 0
     upper.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="perfectly calibrated")
@@ -147,7 +148,7 @@ def learning_figure(
     """Mean over the folds of the training loss with the range of the folds; below it whatever scores were recorded."""
     scores = sorted({name for history in histories for name in history if name.endswith(("uf1", "uar", "accuracy"))})
     rows = 2 if scores or peek else 1
-    figure = Figure(figsize=(6.2, 2.6 * rows))
+    figure = Figure(figsize=(5.0, 2.3 * rows))
     panels = figure.subplots(rows, 1, squeeze=False, sharex=True)[:, 0]
     _band(panels[0], histories, "train_loss", DARK, "-", "training loss")
     panels[0].set_ylabel("training loss")

@@ -43,4 +43,4 @@ def naming(predictions: Predictions, declared: str | None = None) -> Naming:
     if not differences:
         return Naming(None, "own protocol (its classes are those of no known protocol)", declared, ())
     nearest = min(differences, key=lambda name: len(differences[name]))
-    return Naming(None, f"not {PROTOCOLS[nearest].title}", declared, differences[nearest], nearest)
+    return Naming(None, f"not the clips of {PROTOCOLS[nearest].title}", declared, differences[nearest], nearest)

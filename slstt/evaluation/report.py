@@ -46,7 +46,7 @@ def write_report(run: Run, metrics: Mapping[str, Any], comparison: Comparison | 
         version=__version__,
         metrics=metrics,
         titles=SCORE_TITLES,
-        scores=score_table(metrics, "Scores"),
+        scores=score_table(metrics, "With 95% intervals"),
         seeds=seed_table(metrics),
         classes=class_table(metrics),
         selection=selection_table(metrics["selection_gap"]),

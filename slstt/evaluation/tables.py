@@ -6,7 +6,7 @@ from typing import Any
 
 TITLES = {"casme2": "CASME II", "samm": "SAMM", "smic": "SMIC-HS"}
 """How people write the data sets."""
-SCORE_TITLES = {"accuracy": "Accuracy", "uf1": "UF1", "uar": "UAR"}
+SCORE_TITLES = {"uf1": "UF1", "uar": "UAR", "accuracy": "Accuracy"}
 
 
 def dataset_title(name: str) -> str:
@@ -25,20 +25,20 @@ class Table:
 
 
 def score_table(summary: Mapping[str, Any], caption: str = "Result") -> Table:
-    """Accuracy, UF1 and UAR with their intervals, in full and (where there are several data sets) per part."""
+    """UF1, UAR and accuracy with their intervals, in full and (where there are several data sets) per part."""
     parts = summary["parts"]
     blocks: list[tuple[str, Any]] = [("Full", summary["full"])] if len(parts) != 1 else []
     blocks += [(dataset_title(name), block) for name, block in parts.items()]
     rows = tuple(
         (
             title,
+            *(score_text(block[score], block["ci"][score]) for score in SCORE_TITLES),
             str(block["n"]),
             str(block["subjects"]),
-            *(score_text(block[score], block["ci"][score]) for score in SCORE_TITLES),
         )
         for title, block in blocks
     )
-    return Table(caption, ("", "Clips", "Subjects", *SCORE_TITLES.values()), rows)
+    return Table(caption, ("", *SCORE_TITLES.values(), "Clips", "Subjects"), rows)
 
 
 def class_table(summary: Mapping[str, Any], caption: str = "Per class") -> Table:
