@@ -4,7 +4,7 @@ What the emotion decides is the action units alone. Length, apex, pose, light, d
 streams of their own that never see it, so the class can be told from motion and from nothing else.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -21,15 +21,19 @@ from slstt.datasets.synthetic.motion import (
     blink_profile,
     grid,
     head_drift,
+    incidental_field,
     inverse,
     look_up,
     profile,
     sample,
+    slow_wave,
 )
 from slstt.datasets.synthetic.portrait import Portrait
 
 _PEAK = ((0.0, 1.5, 3.0), (0.5, 0.4, 1.1), (0.9, 0.3, 0.9), (1.0, 0.2, 0.6))
 """Difficulty -> smallest and largest peak displacement, pixels of a 640x480 frame."""
+_INCIDENTAL = 0.6
+"""Peak of the incidental motion at difficulty 1, in shares of the largest peak of the units."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,11 @@ def draw_clip(
     pixel = face_size(size) / 96  # a pixel of a 640x480 frame
     low, high = peak_range(difficulty)
     reach = 1.8 * interocular
-    drift = head_drift(around, numbers, onset, rate, reach) * (0.25 * low * pixel)
+    seconds = (numbers - onset) / rate
+    drift = head_drift(around, seconds, 0.25 * low * pixel, reach)
+    points = portrait.face.landmarks
+    incidental = incidental_field(size, pose, points, _INCIDENTAL * difficulty * high * pixel, around)
+    wander = slow_wave(around, seconds)
     radius = _head_weight(portrait, pose, size)
     lids = np.zeros(len(numbers))
     blinks, start = around.uniform() < 0.05 + 0.3 * difficulty, around.integers(first - 10, last)
@@ -160,7 +168,7 @@ def draw_clip(
         emotion, units, peak, first, onset, apex, offset, last, annotated,
         Motion(
             size, pose, numbers, profile(numbers, onset, apex, offset, rising, falling),
-            action_field(size, pose, portrait.face.landmarks, units, peak), drift, radius,
+            action_field(size, pose, points, units, peak), drift, radius, incidental, wander,
         ),
         lids, gain, shot=0.5 + 1.2 * difficulty, read=0.4 + 0.8 * difficulty, noise_seed=stream,
     )  # fmt: skip
@@ -181,7 +189,7 @@ def landmarks(portrait: Portrait, clip: SyntheticClip, number: int) -> np.ndarra
     return points + sample(clip.motion.field(number - clip.first), points, clip.motion.size)
 
 
-def render(portrait: Portrait, clip: SyntheticClip, numbers: Iterator[int] | range) -> Iterator[tuple[int, np.ndarray]]:
+def render(portrait: Portrait, clip: SyntheticClip, numbers: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (number, picture) for `numbers`: (H, W, 3) uint8 RGB, or (H, W) where the portrait is grey."""
     motion, (width, height) = clip.motion, clip.motion.size
     pose, scale = motion.pose, portrait.canvas.scale

@@ -38,24 +38,23 @@ def blink_profile(numbers: np.ndarray, start: float, closing: float, opening: fl
     return 0.5 - 0.5 * np.cos(np.pi * np.clip(share, 0, 1))
 
 
-def head_drift(
-    generator: np.random.Generator, numbers: np.ndarray, onset: int, rate: float, reach: float
-) -> np.ndarray:
-    """Slow head motion, (F, 4): right and down in pixels, roll in radians x `reach`, scale - 1 times `reach`.
+def slow_wave(generator: np.random.Generator, seconds: np.ndarray) -> np.ndarray:
+    """A slow unsteady motion at times `seconds` (F,): 0 at time 0, within -1..1, waves of 0.7 to 3 Hz."""
+    total = np.zeros_like(seconds)
+    for _ in range(2):
+        frequency, phase = generator.uniform(0.7, 3.0), generator.uniform(0, 2 * np.pi)
+        total += np.sin(2 * np.pi * frequency * seconds + phase) - np.sin(phase)
+    return total / max(float(np.abs(total).max()), 1e-9) * generator.uniform(0.3, 1.0)
 
-    Each column is 0 at the onset and stays within -1..1: multiply by an amplitude in pixels. `rate` is the frame rate.
-    A point `reach` pixels from the head's centre is then moved at most by about the sum of the columns.
+
+def head_drift(generator: np.random.Generator, seconds: np.ndarray, amplitude: float, reach: float) -> np.ndarray:
+    """Slow motion of the head at times `seconds` (F,) after the onset: (F, 4), all 0 at the onset.
+
+    Columns: right and down in pixels, roll in radians, scale - 1. The first is at most `amplitude` pixels, the others
+    less; turning and growing move a point `reach` pixels from the head's centre by 0.4 `amplitude` at most.
     """
-    seconds = (np.asarray(numbers, float) - onset) / rate
-    columns = []
-    for share in (1.0, 0.7, 0.4, 0.4):
-        waves = np.zeros_like(seconds)
-        for _ in range(2):
-            frequency, phase = generator.uniform(0.7, 3.0), generator.uniform(0, 2 * np.pi)
-            waves += np.sin(2 * np.pi * frequency * seconds + phase) - np.sin(phase)
-        size = max(float(np.abs(waves).max()), 1e-9)
-        columns.append(waves / size * share * generator.uniform(0.3, 1.0))
-    return np.stack(columns, axis=1) / (1.0, 1.0, reach, reach)
+    shares = amplitude * np.array([1.0, 0.7, 0.4 / reach, 0.4 / reach])
+    return np.stack([share * slow_wave(generator, seconds) for share in shares], axis=1)
 
 
 @dataclass(frozen=True)
@@ -122,13 +121,18 @@ class Motion:
     """(F, 4) the head's shift in pixels, roll in radians, scale - 1; 0 at the onset."""
     weight: np.ndarray
     """(h, w) 0..1: how far a point belongs to the head."""
+    incidental: np.ndarray
+    """(h, w, 2) displacement by what no unit explains (swallowing, tension), pixels."""
+    wander: np.ndarray
+    """(F,) -1..1, how much of `incidental` shows; 0 at the onset."""
 
     def field(self, index: int) -> np.ndarray:
         """(h, w, 2) float64: true flow from the onset to the frame at `index`, on the onset's grid, pixels."""
         shift_x, shift_y, roll, scale = self.drift[index]
         away = grid(self.size) - (self.pose.x, self.pose.y)
         turned = np.stack([scale * away[..., 0] - roll * away[..., 1], roll * away[..., 0] + scale * away[..., 1]], -1)
-        return self.intensity[index] * self.action + self.weight[..., None] * (turned + np.array([shift_x, shift_y]))
+        head = self.weight[..., None] * (turned + np.array([shift_x, shift_y]))
+        return self.intensity[index] * self.action + self.wander[index] * self.incidental + head
 
 
 def action_field(
@@ -145,6 +149,28 @@ def action_field(
     sites = place(tuple(units), landmarks)
     weights = np.array([units[int(unit)][int(right)] for unit, right in zip(sites.unit, sites.right, strict=True)])
     field = displacement(pose.face(grid(size)), sites, weights) @ pose.matrix.T
+    return _with_peak(field, peak)
+
+
+def incidental_field(
+    size: tuple[int, int], pose: Pose, landmarks: np.ndarray, peak: float, generator: np.random.Generator
+) -> np.ndarray:
+    """(h, w, 2) a smooth displacement of some places of the face that belongs to no unit, at most `peak` pixels."""
+    count = 5
+    turn = generator.uniform(0, 2 * np.pi, count)
+    sites = Sites(
+        unit=np.zeros(count, int),
+        right=np.zeros(count, bool),
+        position=landmarks[generator.integers(3, 68, count)] + generator.normal(0, 0.1, (count, 2)),
+        direction=np.stack([np.cos(turn), np.sin(turn)], axis=1),
+        spread=np.repeat(generator.uniform(0.15, 0.35, (count, 1)), 2, axis=1),
+    )
+    field = displacement(pose.face(grid(size)), sites, generator.uniform(0.4, 1.0, count)) @ pose.matrix.T
+    return _with_peak(field, peak)
+
+
+def _with_peak(field: np.ndarray, peak: float) -> np.ndarray:
+    """`field` scaled so that its longest vector measures `peak`; all zeros stay."""
     longest = float(np.sqrt((field**2).sum(axis=-1)).max())
     return field * (peak / longest) if longest > 0 else field
 

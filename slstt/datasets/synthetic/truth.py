@@ -74,6 +74,8 @@ def write_truth(
             "action": motion.action.astype(np.float16),
             "drift": motion.drift[kept].astype(np.float32),
             "weight": motion.weight.astype(np.float16),
+            "incidental": motion.incidental.astype(np.float16),
+            "wander": motion.wander[kept].astype(np.float32),
         },
         path,
     )
@@ -92,6 +94,7 @@ def read_truth(root: Path, subject: str, clip: str) -> Truth:
     motion = Motion(
         (width, height), Pose(interocular, x, y, roll), stored["numbers"], stored["intensity"],
         stored["action"].astype(float), stored["drift"].astype(float), stored["weight"].astype(float),
+        stored["incidental"].astype(float), stored["wander"].astype(float),
     )  # fmt: skip
     return Truth(
         onset, apex, offset, stored["landmarks_onset"], stored["landmarks_apex"], stored["lids"], motion
