@@ -26,8 +26,8 @@ class Data(Section):
     encoding: Literal["uv_magnitude", "uv_strain", "hsv_frame", "hsv_clip"] = Field(
         default="uv_magnitude",
         description="Three channels out of cached flow: `uv_magnitude` (u, v, length); `uv_strain` (u, v, optical "
-        "strain); `hsv_frame` colour wheel, length scaled to 0..1 in each frame (as published); `hsv_clip` in each clip, which "
-        "keeps the rise and fall. Flow maps are taken as they are.",
+        "strain); `hsv_frame` colour wheel, length scaled to 0..1 in each frame (as published); `hsv_clip` in "
+        "each clip, which keeps the rise and fall. Flow maps are taken as they are.",
     )
     normalize: Literal["none", "map", "train"] = Field(
         default="none",
