@@ -48,7 +48,8 @@ def cut(
 ) -> UInt8[ndarray, "s s"] | UInt8[ndarray, "s s c"]:
     """Cut the square (x0, y0, side) out of a picture; what lies outside repeats the nearest border pixel.
 
-    With `size` the cut is resized to size x size, by area averaging when it shrinks and bilinearly when it grows.
+    With `size` the cut is resized to size x size: area averaging when it shrinks, bicubic when it grows (bilinear
+    enlargement blurs, and flow then loses more of a small motion; see docs/interpolation.md).
     """
     x0, y0, side = square
     height, width = image.shape[:2]
@@ -60,5 +61,5 @@ def cut(
         piece = np.ascontiguousarray(image[y0 : y0 + side, x0 : x0 + side])
     if size is None or size == side:
         return piece
-    method = cv2.INTER_AREA if size < side else cv2.INTER_LINEAR
+    method = cv2.INTER_AREA if size < side else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(piece, (size, size), interpolation=method), dtype=np.uint8)
