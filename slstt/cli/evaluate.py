@@ -138,4 +138,10 @@ def _write_reports(
 
 
 def _write_attention(runs: Sequence[Run], quiet: bool) -> None:
-    raise ConfigError("--attention: not available yet")
+    from slstt.cli.attention import shown_clips  # torch: only on request
+    from slstt.evaluation.attention import write_attention
+
+    for run in runs:
+        written = write_attention(shown_clips(run, quiet), run.predictions.classes, run.folder / "figures")
+        if not quiet:
+            print(f"attention: {', '.join(map(str, written))}", flush=True)

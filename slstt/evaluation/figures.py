@@ -48,6 +48,8 @@ def style() -> Iterator[None]:
 
 def save(figure: Figure, folder: Path, name: str) -> str:
     """Write `name`.png and `name`.pdf below `folder`; returns the figure as a `data:` URI (SVG), sharp in print."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # the layout is found once, not once for each format
     for suffix in ("png", "pdf"):
         with whole_file(folder / f"{name}.{suffix}") as part:
             figure.savefig(part, format=suffix, metadata={"CreationDate": None} if suffix == "pdf" else None)
@@ -58,7 +60,7 @@ def save(figure: Figure, folder: Path, name: str) -> str:
 
 def confusion_figure(matrix: np.ndarray, classes: Sequence[str], title: str = "") -> Figure:
     """Counts and rates of one confusion matrix (C, C): rows true, columns predicted; each cell holds both."""
-    names, count = [_short(name) for name in classes], len(classes)
+    names, count = [short(name) for name in classes], len(classes)
     side = max(3.2, 0.85 * count + 1.3)
     figure = Figure(figsize=(side + 0.4, side))
     axes = figure.subplots()
@@ -102,13 +104,13 @@ def subjects_figure(per_subject: Sequence[Mapping[str, Any]]) -> Figure:
         axes.bar(
             places, totals - right, bottom=right, color="white", edgecolor=WARM, hatch="////", lw=0.8, label="missed"
         )
-        axes.set_xticks(places, [_short(line["subject"], 10) for line in lines], rotation=90, fontsize=7)
+        axes.set_xticks(places, [short(line["subject"], 10) for line in lines], rotation=90, fontsize=7)
         axes.set_xlim(-0.7, max(longest, 8) - 0.3)
         axes.set_ylim(0, 1.05 * totals.max())
         axes.set_ylabel("clips")
         share = right.sum() / totals.sum()
         axes.set_title(
-            f"{_short(dataset_title(dataset))}: {right.sum()} of {totals.sum()} clips ({share:.0%})", loc="left"
+            f"{short(dataset_title(dataset))}: {right.sum()} of {totals.sum()} clips ({share:.0%})", loc="left"
         )
         axes.yaxis.get_major_locator().set_params(integer=True)
     handles, labels = figure.axes[0].get_legend_handles_labels()
@@ -193,6 +195,7 @@ def _band(
     )
 
 
-def _short(name: str, length: int = 18) -> str:
+def short(name: str, length: int = 18) -> str:
+    """A name from a file as it may stand on a figure: one line, not too long."""
     name = printable(name)
     return name if len(name) <= length else name[: length - 1] + "…"

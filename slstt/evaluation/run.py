@@ -131,19 +131,19 @@ def _seeds(folder: Path) -> dict[str, Predictions]:
 
 
 def _folds(path: Path) -> dict[str, list[tuple[str, str, str]]] | None:
-    """`folds.json` as fold name (`casme2/sub01`) -> test clips (empty where the file lists none)."""
+    """`folds.json` as fold name (`casme2/sub01`) -> test clips."""
     if not path.exists():
         return None
     content = _json(path)
-    entries: Any = content.get("folds") if isinstance(content, dict) else content
     try:
+        entries = content["folds"]
         return {
             f"{entry['dataset']}/{entry['subject']}": [
-                (str(dataset), str(subject), str(clip)) for dataset, subject, clip in entry.get("test", ())
+                (str(entry["dataset"]), str(entry["subject"]), str(clip)) for clip in entry["test"]
             ]
             for entry in entries
         }
-    except (TypeError, KeyError, AttributeError, ValueError) as error:
+    except (TypeError, KeyError) as error:
         raise DataError(f"{path}: not a list of folds with dataset, subject and test clips") from error
 
 
@@ -152,9 +152,7 @@ def _missing_folds(
 ) -> list[str]:
     predicted, present = set(predictions.keys), {f"{d}/{s}" for d, s in predictions.subjects}
     known = {clip for clips in folds.values() for clip in clips}
-    unknown = [
-        name_of(key) for key in predictions.keys if (key not in known if known else name_of(key[:2]) not in folds)
-    ]
+    unknown = [name_of(key) for key in predictions.keys if key not in known]
     lacking = [
         name_of(clip) for name, clips in folds.items() if name in present for clip in clips if clip not in predicted
     ]

@@ -48,7 +48,7 @@ def run_folder(folder: Path, found: Predictions, epochs: int = 12, seed: int = 0
     """Write what a finished (or, with `missing` subjects, unfinished) training run leaves."""
     noise = np.random.default_rng(seed)
     folds = [
-        {"dataset": d, "subject": s, "test": [list(key) for key in found.keys if key[:2] == (d, s)]}
+        {"dataset": d, "subject": s, "test": [key[2] for key in found.keys if key[:2] == (d, s)]}
         for d, s in found.subjects
     ]
     write_json(folder / "folds.json", {"folds": folds})

@@ -46,17 +46,24 @@ def report(folder: Path, *, other: Path | None = None) -> Page:
     return Page(write_report(run, metrics, comparison))
 
 
-def test_the_page_needs_no_other_file_and_no_script(tmp_path: Path) -> None:
-    page = report(run_folder(tmp_path / "run", predictions(datasets=("casme2", "samm"), subjects=4)))
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Page]:
+    """A run of two data sets, compared with another, and its page."""
+    folder = tmp_path_factory.mktemp("compared")
+    run_folder(folder / "mine", predictions(datasets=("casme2", "samm"), subjects=4))
+    run_folder(folder / "other", predictions(datasets=("casme2", "samm"), subjects=4, seed=3))
+    return folder / "mine", report(folder / "mine", other=folder / "other")
+
+
+def test_the_page_needs_no_other_file_and_no_script(compared: tuple[Path, Page]) -> None:
+    _, page = compared
     assert page.links and all(link.startswith("data:image/") for link in page.links)
     assert "script" not in page.tags and "link" not in page.tags
     assert "http://" not in page.text and "https://" not in page.text
 
 
-def test_the_page_tells_everything_about_the_run(tmp_path: Path) -> None:
-    folder = run_folder(tmp_path / "mine", predictions(datasets=("casme2", "samm"), subjects=4))
-    run_folder(tmp_path / "other", predictions(datasets=("casme2", "samm"), subjects=4, seed=3))
-    page = report(folder, other=tmp_path / "other")
+def test_the_page_tells_everything_about_the_run(compared: tuple[Path, Page]) -> None:
+    folder, page = compared
     metrics = evaluate(read_run(folder))
     for score in ("uf1", "uar", "accuracy"):
         assert f"{metrics['full'][score]:.3f}" in page.text
@@ -73,10 +80,15 @@ def test_the_page_tells_everything_about_the_run(tmp_path: Path) -> None:
         "not the clips of MEGC2019 composite",
     ):
         assert expected in page.text
-    names = {path.stem for path in (folder / "figures").glob("*.png")}
-    assert names == {"confusion", "confusion_casme2", "confusion_samm", "subjects", "calibration", "learning"}
-    assert names == {path.stem for path in (folder / "figures").glob("*.pdf")}
-    assert all(path.stat().st_size > 2000 for path in (folder / "figures").iterdir())
+
+
+def test_every_figure_is_there_as_png_and_pdf(compared: tuple[Path, Page]) -> None:
+    files = list((compared[0] / "figures").iterdir())
+    names = {"confusion", "confusion_casme2", "confusion_samm", "subjects", "calibration", "learning"}
+    assert {path.name for path in files} == {f"{name}.{suffix}" for name in names for suffix in ("png", "pdf")}
+    for path in files:
+        start = path.read_bytes()[:8]
+        assert start == b"\x89PNG\r\n\x1a\n" if path.suffix == ".png" else start.startswith(b"%PDF-")
 
 
 def test_a_partial_run_says_so_first(tmp_path: Path) -> None:
@@ -210,8 +222,9 @@ def test_subject_bars_hold_every_clip() -> None:
 
 
 def test_the_same_run_gives_the_same_page(tmp_path: Path) -> None:
-    folder = run_folder(tmp_path, predictions(subjects=3))
-    run = read_run(folder)
+    found = predictions(subjects=2)
+    write_predictions(tmp_path / "predictions.csv", found)
+    run = read_run(tmp_path)
     first = write_report(run, evaluate(run)).read_text()
     assert write_report(run, evaluate(run)).read_text() == first
 
