@@ -136,7 +136,7 @@ LAYOUTS: dict[str, Layout] = {
         grey=False,
         only_onset_to_offset=True,
         first_number=(100000, 900000),
-        subject=lambda subject: f"s{subject}",
+        subject=lambda subject: f"s{subject:02d}",
         clip=lambda subject, clip, emotion, shown: f"{subject}_{SMIC_CODE[emotion]}_{shown:02d}",
         frame=lambda subject, name, emotion, number: (
             f"SMIC_all_raw/HS/{subject}/micro/{emotion}/{name}/image{number}.bmp"

@@ -13,9 +13,6 @@ import numpy as np
 
 from slstt.datasets.synthetic.action_units import Sites, place
 
-STEP = 4
-"""Fields are kept on every fourth pixel each way: their features are never narrower than some eight pixels."""
-
 
 def profile(
     numbers: np.ndarray, onset: int, apex: int, offset: int, rise: float = 1.0, fall: float = 1.0
@@ -85,9 +82,13 @@ class Pose:
 
 
 def grid(size: tuple[int, int]) -> np.ndarray:
-    """(h, w, 2) float64: pixel coordinates of a field's points in a frame of `size` (width, height)."""
+    """(h, w, 2) float64: pixel coordinates of a field's points in a frame of `size` (width, height).
+
+    Every fourth pixel each way at 640x480: no pull there is narrower than seven pixels (standard deviation).
+    """
     width, height = size
-    columns, rows = -(-width // STEP), -(-height // STEP)
+    step = max(1, min(size) // 120)
+    columns, rows = -(-width // step), -(-height // step)
     x = (np.arange(columns) + 0.5) * (width / columns) - 0.5
     y = (np.arange(rows) + 0.5) * (height / rows) - 0.5
     return np.stack(np.meshgrid(x, y), axis=-1)

@@ -73,16 +73,20 @@ class Plan:
 
     @cached_property
     def emotion(self) -> dict[tuple[int, int], str]:
-        """(subject, clip) -> emotion: dealt evenly over the whole set, in random order within each subject."""
+        """(subject, clip) -> emotion: dealt evenly to each subject and over the whole set, in random order.
+
+        Where the clips do not go round evenly, the emotions shown least so far come first.
+        """
         generator = np.random.default_rng([6, self.seed, 0, 0])
-        count, kinds = self.clips_per_subject, len(self.emotions)
-        rounds = -(-self.subjects * count // kinds)
-        dealt = [self.emotions[i] for _ in range(rounds) for i in generator.permutation(kinds)]
-        return {
-            (subject, clip): dealt[(subject - 1) * count + at]
-            for subject in range(1, self.subjects + 1)
-            for clip, at in enumerate(generator.permutation(count), start=1)
-        }
+        rounds, rest = divmod(self.clips_per_subject, len(self.emotions))
+        shown = np.zeros(len(self.emotions), int)
+        dealt = {}
+        for subject in range(1, self.subjects + 1):
+            least = np.lexsort((generator.random(len(shown)), shown))[:rest]
+            shown[least] += 1
+            hand = generator.permutation([*range(len(shown))] * rounds + least.tolist())
+            dealt |= {(subject, clip): self.emotions[kind] for clip, kind in enumerate(hand, start=1)}
+        return dealt
 
     def portrait(self, subject: int) -> Portrait:
         """The subject's picture at twice the frames' resolution, grey where the layout is."""

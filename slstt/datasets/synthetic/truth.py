@@ -43,7 +43,7 @@ class Truth:
     def flow(self, number: int) -> np.ndarray:
         """(2, h, w) float32: true flow from the onset to frame `number`, (u right, v down) in pixels of the frame.
 
-        On every fourth pixel each way (`motion.grid`): h = height / 4, w = width / 4.
+        On the points of `motion.grid`, every fourth pixel each way at 640x480: (2, 120, 160).
         """
         return self.motion.field(number - int(self.numbers[0])).transpose(2, 0, 1).astype(np.float32)
 
