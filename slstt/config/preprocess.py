@@ -34,7 +34,7 @@ class Apex(Section):
         default="spot", description="The sheet's apex lies outside onset..offset: same choices as `missing`."
     )
     smoothing: float = Field(
-        default=0.02,
+        default=0.04,
         ge=0,
         le=0.5,
         description="Spotting: width (standard deviation) of the Gaussian over the strength curve, "

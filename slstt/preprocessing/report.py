@@ -96,7 +96,7 @@ def _curve(clip: Clip, record: Record) -> tuple[list[tuple[float, float]], float
     width, height = CURVE_WIDTH - 2 * CURVE_MARGIN, CURVE_HEIGHT - 2 * CURVE_MARGIN
     span = max(positions[-1], about["apex"]) - positions[0] or 1
 
-    def x(position: float) -> float:
+    def x(position: int | float) -> float:
         return round(CURVE_MARGIN + width * (position - positions[0]) / span, 1)
 
     points = [

@@ -9,16 +9,22 @@ from slstt.preprocessing.flow import onset_flow
 
 SIZE = 160
 """Side of the picture on which strength is measured: an expression moves regions, not pixels."""
+STRONGEST = 0.2
+"""Share of the face whose flow counts: an expression moves a part of it, and the rest holds only noise."""
+
+EYES = 0.1
+"""How far around the eyes flow is left out, as a share of SIZE: Farneback's window spreads a blink that far."""
 
 
 def spot(
-    frames: UInt8[ndarray, "n h w"], landmarks: Num[ndarray, "68 2"], smoothing: float = 0.02
+    frames: UInt8[ndarray, "n h w"], landmarks: Num[ndarray, "68 2"], smoothing: float = 0.04
 ) -> tuple[int, Float64[ndarray, " n"]]:
     """The place of the apex among `frames` (the onset is place 0) and the smoothed strength of every place.
 
     `frames` are grey cuts of one square, `landmarks` the face's points (x, y) in pixels of the cuts. `smoothing` is the
     standard deviation of the Gaussian over the strength curve as a share of the clip's length. The onset is never the
-    apex. Raises ValueError for fewer than two frames.
+    apex. Strength is the mean length of the strongest flow in the face, after the head's own drift is taken off.
+    Raises ValueError for fewer than two frames.
     """
     if len(frames) < 2:
         raise ValueError("an apex is looked for among at least two frames")
@@ -29,22 +35,23 @@ def spot(
 
 
 def face_mask(landmarks: Num[ndarray, "68 2"], shape: tuple[int, ...]) -> ndarray:
-    """True inside the hull of the landmarks, False on the rest and on the eyes, whose blinks are no expression."""
-    mask = np.zeros(shape, np.uint8)
-    points = np.asarray(landmarks, np.float32)
-    cv2.fillConvexPoly(mask, np.round(cv2.convexHull(points)).astype(np.int32), 1)
+    """True inside the hull of the landmarks, False on the rest and around the eyes, whose blinks are no expression."""
+    points = np.round(np.asarray(landmarks)).astype(np.int32)
+    face, eyes = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+    cv2.fillConvexPoly(face, cv2.convexHull(points), 1)
     for eye in (points[36:42], points[42:48]):
-        centre = eye.mean(axis=0)
-        wider = np.round(centre + (eye - centre) * (1.3, 1.8)).astype(np.int32)
-        cv2.fillConvexPoly(mask, cv2.convexHull(wider), 0)
-    return mask.astype(bool)
+        cv2.fillConvexPoly(eyes, cv2.convexHull(eye), 1)
+    reach = 2 * round(EYES * shape[0]) + 1
+    eyes = cv2.dilate(eyes, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
+    return (face > 0) & (eyes == 0)
 
 
 def _strength(flow: Float32[ndarray, "2 h w"], inside: ndarray) -> float:
     field = flow[:, inside]
     # The head's own drift moves the whole face alike: the median is that part, the rest is expression.
     rest = field - np.median(field, axis=1, keepdims=True)
-    return float(np.hypot(*rest).mean())
+    lengths = np.sort(np.hypot(*rest))
+    return float(lengths[int((1 - STRONGEST) * len(lengths)) :].mean())
 
 
 def _smooth(values: ndarray, sigma: float) -> ndarray:
