@@ -81,7 +81,7 @@ def _compared(runs: Sequence[Run], allow_partial: bool) -> Comparison:
 
 
 def _print_result(run: Run, metrics: dict[str, Any]) -> None:
-    label = "PARTIAL " if metrics["partial"] else ""
+    label = "PARTIAL, " if metrics["partial"] else ""
     print(f"{printable(str(run.folder))}: {label}{metrics['protocol_title']}")
     draws = metrics["bootstrap"]["draws"]
     print(
@@ -91,9 +91,7 @@ def _print_result(run: Run, metrics: dict[str, Any]) -> None:
     _print_tables(result_tables(metrics))
     differences = metrics["protocol_differences"]
     if differences:
-        print(
-            f"\nNot named {metrics['protocol_nearest']}, because ({len(differences)} differences, all in metrics.json):"
-        )
+        print(f"\nNot named {metrics['protocol_nearest']}, because (all in metrics.json):")
         for difference in differences[:8]:
             print(f"  {printable(difference)}")
         if len(differences) > 8:

@@ -120,7 +120,7 @@ def subjects_figure(per_subject: Sequence[Mapping[str, Any]]) -> Figure:
 
 def calibration_figure(found: Calibration) -> Figure:
     """Accuracy against stated probability with Wilson intervals, and how many clips each bin holds."""
-    figure = Figure(figsize=(5.0, 4.6))
+    figure = Figure(figsize=(4.7, 4.6))
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     filled = found.counts > 0
     upper.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--", label="perfectly calibrated")
@@ -150,7 +150,7 @@ def learning_figure(
     """Mean over the folds of the training loss with the range of the folds; below it whatever scores were recorded."""
     scores = sorted({name for history in histories for name in history if name.endswith(("uf1", "uar", "accuracy"))})
     rows = 2 if scores or peek else 1
-    figure = Figure(figsize=(5.0, 2.3 * rows))
+    figure = Figure(figsize=(4.7, 2.3 * rows))
     panels = figure.subplots(rows, 1, squeeze=False, sharex=True)[:, 0]
     _band(panels[0], histories, "train_loss", DARK, "-", "training loss")
     panels[0].set_ylabel("training loss")
@@ -167,9 +167,7 @@ def learning_figure(
                 name.replace("_", " ").replace("uf1", "UF1").replace("uar", "UAR"),
             )
         if peek:
-            panels[1].plot(
-                peek["epoch"], peek["uf1"], color=WARM, ls="--", label="pooled UF1 on the test subjects (peeked)"
-            )
+            panels[1].plot(peek["epoch"], peek["uf1"], color=WARM, ls="--", label="UF1 on the test subjects (peeked)")
         panels[1].set_ylabel("score")
         panels[1].set_ylim(0, 1.02)
         panels[1].legend(frameon=False, loc="lower right")

@@ -25,6 +25,8 @@ class Run:
     folder: Path
     seeds: Mapping[str, Predictions]
     """The predictions of each seed's run by the name of its folder; one entry for a plain run."""
+    folders: tuple[Path, ...] = ()
+    """The folder of each seed's run; of a plain run, `folder` itself."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """`config.resolved.yaml`, {} where there is none."""
     environment: Mapping[str, Any] = field(default_factory=dict)
@@ -53,11 +55,6 @@ class Run:
         """Whether the folder holds several seeds' runs."""
         return len(self.seeds) > 1
 
-    @property
-    def folders(self) -> tuple[Path, ...]:
-        """The folder of each seed's run."""
-        return tuple(self.folder / name for name in self.seeds) if self.several else (self.folder,)
-
     def setting(self, name: str) -> Any:
         """The setting called `section.key`; None where it is absent."""
         value: Any = self.settings
@@ -75,21 +72,22 @@ def read_run(folder: Path) -> Run:
     if not folder.is_dir():
         reason = "is a file; name its folder" if folder.exists() else "no such run folder"
         raise DataError(f"{folder}: {reason}")
-    seeds = _seeds(folder)
-    home = folder if len(seeds) == 1 else folder / next(iter(seeds))
-    settings = _mapping(home / "config.resolved.yaml")
+    found = _seeds(folder)
+    seeds, homes = {name: predictions for name, (_, predictions) in found.items()}, [home for home, _ in found.values()]
+    settings = _mapping(homes[0] / "config.resolved.yaml")
     missing, expected = [], None
-    for name, predictions in seeds.items():
-        folds = _folds((folder / name if len(seeds) > 1 else folder) / "folds.json")
+    for home, predictions in found.values():
+        folds = _folds(home / "folds.json")
         if folds is not None:
             expected = len(folds)
-            missing += _missing_folds(folder / name if len(seeds) > 1 else folder, predictions, folds)
+            missing += _missing_folds(home, predictions, folds)
     caches = _caches(settings)
     return Run(
         folder,
         seeds,
+        tuple(homes),
         settings,
-        _mapping(home / "environment.json"),
+        _mapping(homes[0] / "environment.json"),
         tuple(dict.fromkeys(missing)),
         expected,
         _remarks([folder, *caches], "failures.csv"),
@@ -102,20 +100,22 @@ def fold_files(run: Run, name: str) -> dict[str, Path]:
     return {path.parent.name: path for path in sorted(run.folders[0].glob(f"folds/*/{name}"))}
 
 
-def _seeds(folder: Path) -> dict[str, Predictions]:
+def _seeds(folder: Path) -> dict[str, tuple[Path, Predictions]]:
+    """The folder and the predictions of each seed's run, by name."""
+    name = folder.resolve().name
     if (folder / PREDICTIONS).exists():
-        return {folder.resolve().name: read_predictions(folder / PREDICTIONS)}
+        return {name: (folder, read_predictions(folder / PREDICTIONS))}
     if parts := sorted(folder.glob(f"folds/*/{PREDICTIONS}")):
         # An interrupted run has no pooled file yet; its finished folds are as good.
-        return {folder.resolve().name: pool([read_predictions(path) for path in parts])}
+        return {name: (folder, pool([read_predictions(path) for path in parts]))}
     found = sorted(folder.glob(f"*/{PREDICTIONS}"))
     if not found:
         raise DataError(f"{folder}: holds no {PREDICTIONS}, neither itself nor in folders of single seeds")
-    seeds = {path.parent.name: read_predictions(path) for path in found}
-    (first, reference), *others = seeds.items()
+    seeds = {path.parent.name: (path.parent, read_predictions(path)) for path in found}
+    (first, (_, reference)), *others = seeds.items()
     truth = dict(zip(reference.keys, reference.true, strict=True))
     problems = []
-    for name, predictions in others:
+    for name, (_, predictions) in others:
         if predictions.classes != reference.classes:
             problems.append(
                 f"{folder}: the runs '{first}' and '{name}' have different classes; they are no seeds of one run"
