@@ -1,0 +1,247 @@
+"""Onset-referenced flow without pixels: vector fields of action units on a canonical face, in the crop.
+
+The same table of units as the rendered clips (`action_units.py`), made in thousands a second for pretraining. All
+samples are drawn and computed together: a pull is a Gaussian along x times a Gaussian along y, so a batch of fields is
+one product of matrices. Nothing here reads any data set; the face is `faces.canonical_landmarks`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from slstt.datasets.synthetic.action_units import EMOTIONS, ONE_SIDED, place
+from slstt.datasets.synthetic.faces import canonical_landmarks
+
+FIELD_UNITS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26)
+"""Units in the order of `FlowFields.units`."""
+BLINK = 45
+
+
+@dataclass(frozen=True)
+class FieldSettings:
+    """How flow fields are drawn. Lengths in interocular distances; a range is (smallest, largest)."""
+
+    resolution: int = 28
+    """Height and width of a map in its own pixels."""
+    frames: int = 1
+    """T: 1 is the apex alone; more are evenly spaced from shortly after the onset to the offset."""
+    emotions: tuple[str, ...] = ("negative", "positive", "surprise")
+    """Classes, keys of `action_units.EMOTIONS`; dealt with equal chances."""
+    crop: tuple[float, float, float, float] | None = None
+    """Left, right, top, bottom of the crop in face coordinates, stretched to a square; None: the square of the face."""
+    peak: tuple[float, float] = (0.006, 0.045)
+    """Largest displacement by the units at the apex."""
+    stray: float = 0.3
+    """Chance of one more unit, weaker than those of the emotion."""
+    dropped: float = 0.15
+    """Chance of each unit of a combination to be missing (never all)."""
+    head: float = 0.006
+    """Standard deviation of the head's shift at the apex; turning and growing move the face's rim as much, nodding and
+    turning in depth the nose half as much."""
+    blink: float = 0.15
+    """Chance of a blink within the clip."""
+    noise: float = 0.1
+    """Standard deviation of smooth noise in shares of the peak."""
+    shrinkage: tuple[float, float] = (0.6, 1.0)
+    """Flow programs underestimate: each field is multiplied by such a number, less where skin has little texture."""
+    place: float = 0.05
+    """Standard deviation of where the face lies in the crop, and of its size as a share."""
+    shape: float = 0.04
+    """Standard deviation of where on a face a unit pulls."""
+    spread: tuple[float, float] = (0.85, 1.25)
+    """How wide a pull reaches against the table."""
+    scaled: bool = False
+    """Min-max scale each channel of each clip to 0..1, as in published flow maps (their zero and scale are lost)."""
+
+
+@dataclass(frozen=True)
+class FlowFields:
+    """A batch of N clips."""
+
+    maps: np.ndarray
+    """(N, T, 3, R, R) float32: u right and v down in pixels of the map, and optical strain; or all in 0..1."""
+    units: np.ndarray
+    """(N, units, 2) float32: intensity 0..1 of `FIELD_UNITS` on the picture's left and right half."""
+    emotions: np.ndarray
+    """(N,) int64: position in the settings' `emotions`."""
+    intensity: np.ndarray
+    """(N, T) float32: the profile, 1 at the apex."""
+
+
+PUBLISHED_CROP = (-1.0, 1.0, -0.9, 2.0)
+"""About what the published 28x28 flow maps show of a face: eyes 8.5 rows down, the mouth 19.5, the chin at the edge."""
+
+
+def face_crop() -> tuple[float, float, float, float]:
+    """Left, right, top, bottom of the square over the canonical face whose lower edge is the chin."""
+    landmarks = canonical_landmarks()
+    (left, _), (right, bottom) = landmarks.min(axis=0), landmarks.max(axis=0)
+    return float(left), float(right), float(bottom - (right - left)), float(bottom)
+
+
+def _profiles(generator: np.random.Generator, count: int, frames: int) -> np.ndarray:
+    """(count, frames) intensities: the apex alone, or a rise and fall whose apex is at any frame but the last."""
+    if frames == 1:
+        return np.ones((count, 1), np.float32)
+    at = np.arange(1, frames + 1)[None]
+    apex = generator.integers(max(1, frames // 4), max(2, (3 * frames) // 4 + 1), count)[:, None]
+    bend = generator.uniform(0.8, 1.25, (count, 1))
+    up = np.clip(at / apex, 0, 1) ** bend
+    down = np.clip((frames + 1 - at) / (frames + 1 - apex), 0, 1) ** bend
+    return (0.5 - 0.5 * np.cos(np.pi * np.where(at <= apex, up, down))).astype(np.float32)
+
+
+def _intensities(
+    generator: np.random.Generator, settings: FieldSettings, emotions: np.ndarray
+) -> np.ndarray:  # fmt: skip
+    """(N, units, 2): who pulls how strongly in each clip, left and right."""
+    count, width = len(emotions), len(FIELD_UNITS)
+    combinations: Sequence[tuple[int, ...]] = [c for e in settings.emotions for c in EMOTIONS[e]]
+    one_sided = np.array([e in ONE_SIDED for e in settings.emotions for _ in EMOTIONS[e]])
+    table = np.array([[unit in chosen for unit in FIELD_UNITS] for chosen in combinations])
+    sizes = np.array([len(EMOTIONS[e]) for e in settings.emotions])
+    first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    chosen = first[emotions] + (generator.random(count) * sizes[emotions]).astype(int)
+
+    present = table[chosen]
+    kept = present & (generator.random((count, width)) >= settings.dropped)
+    lost = ~kept.any(axis=1)
+    kept[lost] = present[lost]
+    strength = generator.uniform(0.4, 1.0, (count, width)) * kept
+    stray = generator.random(count) < settings.stray
+    which = generator.integers(width, size=count)
+    weak = generator.uniform(0.1, 0.4, count)
+    strength[stray, which[stray]] = np.maximum(strength[stray, which[stray]], weak[stray])
+    sides = strength[..., None] * generator.uniform(0.55, 1.0, (count, width, 2))
+    silent = generator.integers(2, size=count)
+    rows = np.flatnonzero(one_sided[chosen])
+    sides[rows, :, silent[rows]] = 0.0
+    return sides.astype(np.float32)
+
+
+def smooth_noise(generator: np.random.Generator, count: int, resolution: int) -> np.ndarray:
+    """(count, R, R) float32: smooth noise of unit deviation, features of about a seventh of the map."""
+    knots = 8
+    small = generator.standard_normal((count, knots, knots), dtype=np.float32)
+    at = np.linspace(0, knots - 1, resolution)
+    weights = np.exp(-0.5 * ((at[:, None] - np.arange(knots)) / 0.7) ** 2)
+    weights = (weights / np.sqrt((weights**2).sum(axis=1, keepdims=True))).astype(np.float32)
+    return np.matmul(np.matmul(weights, small), weights.T)
+
+
+def strain(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Optical strain of fields (..., R, R), sqrt(u_x^2 + v_y^2 + (u_y + v_x)^2 / 2), by central differences."""
+    u_y, u_x = np.gradient(u, axis=(-2, -1))
+    v_y, v_x = np.gradient(v, axis=(-2, -1))
+    return np.sqrt(u_x**2 + v_y**2 + 0.5 * (u_y + v_x) ** 2)
+
+
+def draw(settings: FieldSettings, count: int, seed: int) -> FlowFields:
+    """Draw `count` clips. The same settings, count and seed give the same values."""
+    generator = np.random.default_rng(seed)
+    emotions = generator.integers(len(settings.emotions), size=count)
+    units = _intensities(generator, settings, emotions)
+    intensity = _profiles(generator, count, settings.frames)
+    low, high = np.log(settings.peak)
+    peak = np.exp(generator.uniform(low, high, (count, 1, 1))).astype(np.float32)
+
+    action, lids = _pulls(generator, settings, units)
+    longest = np.sqrt((action**2).sum(axis=1)).max(axis=(-2, -1))[:, None, None]
+    action *= (peak / np.maximum(longest, 1e-9))[:, None]
+    flow = intensity[:, :, None, None, None] * action[:, None]
+    flow += _blinks(generator, settings, count)[:, :, None, None, None] * lids[:, None]
+    flow += _head(generator, settings, count)
+    noise = smooth_noise(generator, count * settings.frames * 2, settings.resolution)
+    flow += noise.reshape(flow.shape) * (settings.noise * peak)[:, None, None]
+    low, high = settings.shrinkage
+    patchy = smooth_noise(generator, count, settings.resolution)
+    level = generator.uniform(low, high, (count, 1, 1)).astype(np.float32)
+    flow *= np.clip(level + patchy * (0.1 if low < 1 else 0.0), 0.2, 1.1)[:, None, None]
+    left, right, top, bottom = settings.crop or face_crop()
+    flow *= settings.resolution / np.array([right - left, bottom - top], np.float32)[:, None, None]
+
+    maps = np.concatenate([flow, strain(flow[:, :, 0], flow[:, :, 1])[:, :, None]], axis=2).astype(np.float32)
+    if settings.scaled:
+        maps = min_max(maps)
+    return FlowFields(maps, units, emotions, intensity)
+
+
+def min_max(maps: np.ndarray) -> np.ndarray:
+    """Scale each channel of each clip (N, T, C, R, R) to 0..1 over frames and pixels, as published flow maps are."""
+    low, high = maps.min(axis=(1, 3, 4), keepdims=True), maps.max(axis=(1, 3, 4), keepdims=True)
+    return (maps - low) / np.maximum(high - low, 1e-12)
+
+
+def _axes(settings: FieldSettings) -> tuple[np.ndarray, np.ndarray]:
+    """(R,) x and (R,) y in face coordinates, float32: centres of the map's columns and rows."""
+    left, right, top, bottom = settings.crop or face_crop()
+    share = (np.arange(settings.resolution) + 0.5) / settings.resolution
+    return (left + share * (right - left)).astype(np.float32), (top + share * (bottom - top)).astype(np.float32)
+
+
+def _pulls(
+    generator: np.random.Generator, settings: FieldSettings, units: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """(N, 2, R, R) displacement by the units, and by lids that close wholly, each in face coordinates."""
+    sites = place((*FIELD_UNITS, BLINK), canonical_landmarks())
+    count, pulls = len(units), len(sites.unit)
+    column = np.array([[*FIELD_UNITS, BLINK].index(unit) for unit in sites.unit])
+    weights = np.concatenate([units, np.ones((count, 1, 2), np.float32)], axis=1)[:, column, sites.right.astype(int)]
+
+    # Where the face lies in the crop, how large it is, and its own shape: all move the sites.
+    size = 1 + settings.place * generator.standard_normal((count, 1, 1), dtype=np.float32)
+    shift = settings.place * generator.standard_normal((count, 1, 2), dtype=np.float32)
+    own = settings.shape * generator.standard_normal((count, pulls, 2), dtype=np.float32)
+    position = (sites.position + own) * size + shift
+    spread = (sites.spread * generator.uniform(*settings.spread, (count, pulls, 1)) * size).astype(np.float32)
+    x, y = _axes(settings)
+    across = np.exp(-0.5 * ((x - position[..., :1]) / spread[..., :1]) ** 2).astype(np.float32)
+    down = np.exp(-0.5 * ((y - position[..., 1:]) / spread[..., 1:]) ** 2).astype(np.float32)
+
+    blink = column == len(FIELD_UNITS)
+    fields = []
+    for pulled in (~blink, blink):
+        parts = []
+        for direction in (0, 1):
+            amount = weights[:, pulled] * sites.direction[pulled, direction].astype(np.float32)
+            # (N, R, pulls) x (N, pulls, R): the sum over pulls of outer products
+            parts.append(np.matmul((down[:, pulled] * amount[..., None]).transpose(0, 2, 1), across[:, pulled]))
+        fields.append(np.stack(parts, axis=1))
+    action, lids = fields
+    return action, lids * np.float32(0.14)  # the eye's opening
+
+
+def _blinks(generator: np.random.Generator, settings: FieldSettings, count: int) -> np.ndarray:
+    """(N, T) float32: how far the lids are closed, against the onset."""
+    happens = generator.random((count, 1)) < settings.blink
+    start, length = generator.uniform(-0.6, 1.0, (count, 1)), generator.uniform(0.3, 1.0, (count, 1))
+    at = np.linspace(0, 1, settings.frames + 1)[None] if settings.frames > 1 else np.array([[0.0, 0.5]])
+    share = np.clip((at - start) / length, 0, 1)
+    closed = 0.5 - 0.5 * np.cos(2 * np.pi * share)
+    return (happens * (closed[:, 1:] - closed[:, :1])).astype(np.float32)
+
+
+def _head(generator: np.random.Generator, settings: FieldSettings, count: int) -> np.ndarray:
+    """(N, T, 2, R, R) float32: the head's shift, turn, growth and nod or turn in depth (the nose moves most)."""
+    frames = settings.frames
+    amount = generator.standard_normal((count, 6, 1), dtype=np.float32) * settings.head
+    bend = generator.uniform(0.6, 1.6, (count, 6, 1))
+    at = (np.arange(1, frames + 1) / frames if frames > 1 else np.ones(1))[None, None]
+    course = (amount * at**bend).astype(np.float32)  # (N, 6, T)
+    x, y = np.meshgrid(*_axes(settings))
+    nose = 0.5 * np.exp(-0.5 * ((x / 0.3) ** 2 + ((y - 0.5) / 0.35) ** 2))
+    rim = 1.3  # from the face's centre, (0, 0.4)
+    x, y = x / rim, (y - 0.4) / rim
+    one, none = np.ones_like(x), np.zeros_like(x)
+    basis = np.stack(
+        [
+            np.stack([one, none]),
+            np.stack([none, one]),
+            np.stack([-y, x]),  # turn
+            np.stack([x, y]),  # growth
+            np.stack([nose, none]),
+            np.stack([none, nose]),
+        ]
+    ).astype(np.float32)
+    return np.einsum("nkt,kchw->ntchw", course, basis, optimize=True)

@@ -1,0 +1,142 @@
+"""Flow fields without pixels, against the slow way and against what they promise."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+
+from slstt.datasets.synthetic.action_units import EMOTIONS, place
+from slstt.datasets.synthetic.faces import canonical_landmarks
+from slstt.datasets.synthetic.flow_fields import (
+    FIELD_UNITS,
+    PUBLISHED_CROP,
+    FieldSettings,
+    draw,
+    face_crop,
+    min_max,
+    smooth_noise,
+    strain,
+)
+from slstt.datasets.synthetic.motion import displacement
+
+BARE = FieldSettings(
+    head=0.0, blink=0.0, noise=0.0, shrinkage=(1.0, 1.0), place=0.0, shape=0.0, spread=(1.0, 1.0), stray=0.0
+)
+"""The units' motion and nothing else."""
+
+
+def points(crop, resolution):
+    left, right, top, bottom = crop
+    share = (np.arange(resolution) + 0.5) / resolution
+    return np.stack(np.meshgrid(left + share * (right - left), top + share * (bottom - top)), axis=-1)
+
+
+@pytest.mark.parametrize("crop", [None, PUBLISHED_CROP])
+def test_fields_are_those_of_the_rendered_clips(crop):
+    """One product of matrices over a batch against a loop over single pulls; float32 against float64."""
+    fields = draw(replace(BARE, crop=crop), 20, seed=5)
+    box = crop or face_crop()
+    per_unit = 28 / np.array([box[1] - box[0], box[3] - box[2]])
+    sites = place(FIELD_UNITS, canonical_landmarks())
+    column = [FIELD_UNITS.index(unit) for unit in sites.unit]
+    for found, units in zip(fields.maps[:, 0, :2], fields.units, strict=True):
+        true = displacement(points(box, 28), sites, units[column, sites.right.astype(int)])
+        expected = (true * per_unit).transpose(2, 0, 1)
+        scale = np.abs(found).max() / np.abs(expected).max()  # the peak is drawn
+        np.testing.assert_allclose(found, expected * scale, atol=1e-4 * np.abs(found).max())
+
+
+def test_peaks_lie_in_their_range_and_fill_it():
+    fields = draw(replace(BARE, resolution=56), 400, seed=1)
+    left, right, *_ = face_crop()
+    peaks = np.sqrt((fields.maps[:, 0, :2] ** 2).sum(axis=1)).max(axis=(-2, -1)) / 56 * (right - left)
+    assert peaks.min() >= 0.006 * 0.999 and peaks.max() <= 0.045 * 1.001
+    assert peaks.min() < 0.0065 and peaks.max() > 0.043
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 4, 11]), st.integers(12, 40))
+@settings(max_examples=20, deadline=None)
+def test_same_seed_same_values_in_the_promised_shape(seed, frames, resolution):
+    wanted = FieldSettings(frames=frames, resolution=resolution)
+    one, two = draw(wanted, 6, seed), draw(wanted, 6, seed)
+    assert one.maps.shape == (6, frames, 3, resolution, resolution)
+    assert one.maps.dtype == np.float32
+    assert np.isfinite(one.maps).all()
+    np.testing.assert_array_equal(one.maps, two.maps)
+    np.testing.assert_array_equal(one.units, two.units)
+    assert (draw(wanted, 6, seed + 1).maps != one.maps).any()
+    assert one.intensity.shape == (6, frames)
+    np.testing.assert_allclose(one.intensity.max(axis=1), 1, rtol=1e-6)
+    assert (one.intensity > 0).all()
+
+
+def test_a_clip_rises_to_its_apex_and_falls():
+    fields = draw(replace(BARE, frames=11), 50, seed=2)
+    size = np.abs(fields.maps[:, :, :2]).max(axis=(2, 3, 4))
+    np.testing.assert_allclose(size / size.max(axis=1, keepdims=True), fields.intensity, atol=1e-4)
+    assert len(np.unique(fields.intensity.argmax(axis=1))) > 4
+    for row in fields.intensity:
+        apex = row.argmax()
+        assert (np.diff(row[: apex + 1]) > 0).all() and (np.diff(row[apex:]) < 0).all()
+
+
+def test_units_are_those_of_the_emotion():
+    wanted = replace(BARE, emotions=tuple(EMOTIONS), dropped=0.0)
+    fields = draw(wanted, 600, seed=3)
+    assert len(np.unique(fields.emotions)) == len(EMOTIONS)
+    for emotion, units in zip(fields.emotions, fields.units, strict=True):
+        shown = tuple(unit for unit, sides in zip(FIELD_UNITS, units, strict=True) if sides.any())
+        assert shown in EMOTIONS[wanted.emotions[emotion]]
+        one_sided = (units.max(axis=0) == 0).any()
+        assert one_sided == (wanted.emotions[emotion] == "contempt")
+
+
+def test_some_units_may_be_missing_but_never_all():
+    fields = draw(replace(BARE, dropped=0.9), 300, seed=4)
+    counts = (fields.units.max(axis=2) > 0).sum(axis=1)
+    assert counts.min() >= 1
+    assert (counts == 1).any()
+
+
+def test_strain_of_shift_turn_and_growth():
+    """A shift has no strain; growth by s has s in both directions; a small turn has none."""
+    x, y = np.meshgrid(np.arange(12.0), np.arange(12.0))
+    np.testing.assert_allclose(strain(np.ones_like(x), 2 * np.ones_like(x)), 0)
+    np.testing.assert_allclose(strain(0.1 * x, 0.1 * y), np.sqrt(0.02))
+    np.testing.assert_allclose(strain(-0.1 * y, 0.1 * x), 0, atol=1e-15)
+    np.testing.assert_allclose(strain(0.1 * y, np.zeros_like(x)), 0.1 * np.sqrt(0.5))
+
+
+def test_scaled_maps_fill_zero_to_one_per_clip_and_channel():
+    maps = draw(FieldSettings(scaled=True, frames=3), 10, seed=6).maps
+    np.testing.assert_allclose(maps.min(axis=(1, 3, 4)), 0, atol=1e-6)
+    np.testing.assert_allclose(maps.max(axis=(1, 3, 4)), 1, atol=1e-6)
+    assert (min_max(np.ones((2, 1, 3, 4, 4))) == 0).all()
+
+
+def test_noise_is_smooth_and_of_unit_deviation():
+    noise = smooth_noise(np.random.default_rng(0), 400, 28)
+    assert 0.95 < noise.std() < 1.05
+    assert np.abs(np.diff(noise, axis=-1)).mean() < 0.35 * np.abs(noise).mean()
+
+
+def test_each_disturbance_moves_what_it_says():
+    still = draw(replace(BARE, peak=(1e-9, 1e-9)), 30, seed=7).maps
+    assert np.abs(still).max() < 1e-6
+    eyes = np.abs(points(face_crop(), 28)[..., 1]) < 0.35
+    blinking = draw(replace(BARE, peak=(1e-9, 1e-9), blink=1.0), 60, seed=7).maps[:, 0, 1]
+    assert np.abs(blinking[:, eyes]).max() > 0.5  # of a pixel of 2.4 / 28 interocular distances
+    assert np.abs(blinking[:, ~eyes]).max() < 0.02
+    shifted = draw(replace(BARE, peak=(1e-9, 1e-9), head=0.01), 60, seed=7).maps[:, 0, :2]
+    assert (np.abs(shifted.mean(axis=(-2, -1))) > shifted.std(axis=(-2, -1))).mean() > 0.4
+
+
+def test_emotions_can_be_learned_from_the_maps():
+    train, test = draw(FieldSettings(), 1500, seed=8), draw(FieldSettings(), 500, seed=9)
+    flat = [(fields.maps / fields.maps.std(axis=(1, 2, 3, 4), keepdims=True)).reshape(len(fields.maps), -1)
+            for fields in (train, test)]  # fmt: skip
+    classifier = LogisticRegression(C=0.001, max_iter=300).fit(flat[0], train.emotions)
+    assert 0.6 < classifier.score(flat[1], test.emotions) < 0.99
