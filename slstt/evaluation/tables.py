@@ -16,12 +16,19 @@ def dataset_title(name: str) -> str:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of text cells; the first column is a name, the others are numbers."""
+    """A table of text cells; the first column holds names."""
 
     caption: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[bool, ...]:
+        """Whether each column holds names, set to the left, and not numbers, set to the right."""
+        return tuple(
+            place == 0 or any(row[place][:2].isalpha() for row in self.rows) for place in range(len(self.header))
+        )
 
 
 def score_table(summary: Mapping[str, Any], caption: str = "Result") -> Table:
@@ -96,8 +103,8 @@ def as_text(table: Table) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = [
         "  ".join(
-            cell.ljust(width) if place == 0 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+            cell.ljust(width) if left else cell.rjust(width)
+            for cell, width, left in zip(line, widths, table.names, strict=True)
         ).rstrip()
         for line in lines
     ]
@@ -110,7 +117,7 @@ def as_markdown(tables: Iterable[Table]) -> str:
 
     def one(table: Table) -> str:
         header, *rows = ("| " + " | ".join(map(_markdown, row)) + " |" for row in (table.header, *table.rows))
-        rule = "|---" + "|---:" * (len(table.header) - 1) + "|"
+        rule = "|" + "|".join("---" if left else "---:" for left in table.names) + "|"
         return "\n".join([f"**{_markdown(table.caption)}**", "", header, rule, *rows, *_noted(table, _markdown)])
 
     return "\n\n".join(one(table) for table in tables) + "\n"
@@ -121,7 +128,7 @@ def as_latex(tables: Iterable[Table]) -> str:
 
     def one(table: Table) -> str:
         header, *rows = (" & ".join(map(_latex, row)) + r" \\" for row in (table.header, *table.rows))
-        columns = "l" + "r" * (len(table.header) - 1)
+        columns = "".join("l" if left else "r" for left in table.names)
         return "\n".join(
             [
                 r"\begin{table}[t]",
