@@ -1,4 +1,4 @@
-"""Where the folds are trained: one after another in this process (more ways: see `run_folds`)."""
+"""Where the folds are trained: here, in several processes, or by Ray. The result is the same everywhere."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -6,7 +6,7 @@ from slstt.training.flow_dataset import FlowData
 from slstt.training.loso import FoldTrainer, Job, Outcome
 
 
-def run_serial(
+def run_folds(
     job: Job,
     names: Sequence[str],
     data: FlowData,
@@ -14,10 +14,24 @@ def run_serial(
     report: Callable[[str, int], None],
     say: Callable[[str], None],
 ) -> Iterator[Outcome]:
-    """One fold after another."""
-    trainer = FoldTrainer(job, data)
-    for name in names:
-        if stop():
-            yield Outcome(name, "interrupted")
-        else:
-            yield trainer.train(name, stop, lambda epoch, name=name: report(name, epoch), say)
+    """Train the folds with run.executor; outcomes come in the order in which the folds end.
+
+    `report` hears (fold, finished epochs), `say` remarks for the user. Once `stop` says yes every fold at work saves
+    its state. Raises DataError and the like where the whole run is concerned.
+    """
+    match job.settings.run.executor:
+        case "processes" if len(names) > 0:
+            from slstt.training.processes import run_processes
+
+            yield from run_processes(job, names, stop, report, say)
+        case "ray" if len(names) > 0:
+            from slstt.training.ray_cluster import run_ray
+
+            yield from run_ray(job, names, stop)
+        case _:
+            trainer = FoldTrainer(job, data)
+            for name in names:
+                if stop():
+                    yield Outcome(name, "interrupted")
+                else:
+                    yield trainer.train(name, stop, lambda epoch, name=name: report(name, epoch), say)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from slstt.config.train import TrainConfig
@@ -15,20 +16,27 @@ from slstt.evaluation.tables import as_text, score_table
 from slstt.models.pretrained import find_weights
 from slstt.models.slstt import SLSTT, set_trainable
 from slstt.progress import Progress
-from slstt.training.executors import run_serial
-from slstt.training.flow_dataset import read_data
-from slstt.training.folds import audit, choose
+from slstt.training.executors import run_folds
+from slstt.training.features import compute_features, open_features
+from slstt.training.flow_dataset import FlowData, read_data
+from slstt.training.folds import Fold, choose
+from slstt.training.inputs import Pictures
 from slstt.training.loso import Job, make_folds
 from slstt.training.run_folder import begin, fold_folder, is_done, locked, pool_finished
 from slstt.training.stopping import Stop
+from slstt.training.trainer import make_model
+
+ORPHAN_SECONDS = 60.0
+"""How long the only process of a run waits for a fold: a worker of a killed predecessor may still be saving it."""
 
 
 def machine_problems(settings: TrainConfig) -> list[str]:
-    """What this installation or the network's sizes rule out, each with the fix."""
+    """What the network's sizes or this installation rule out, each with the fix."""
     found = []
     try:
         with torch.device("meta"):
-            set_trainable(SLSTT(**settings.model.model_dump(exclude={"pretrained"})), settings.encoder.trainable)
+            model = SLSTT(**settings.model.model_dump(exclude={"pretrained"}))
+        set_trainable(model, settings.encoder.trainable)
     except ConfigError as error:
         found += error.problems
     if settings.run.device.startswith("cuda") and not torch.cuda.is_available():
@@ -60,54 +68,78 @@ def train(
         find_weights(settings.model.pretrained)
     data = read_data(settings.data, settings.model.image_size)
     folds = make_folds(settings, data)
-    for fold in folds:
-        audit(fold, data.keys, fold.train)
-    device = device_of(settings)
+    chosen = choose(folds, wanted, shard)
     partial = wanted is not None or shard is not None
+    device = device_of(settings)
     with ExitStack() as stack:
         busy = f"{run}: another slstt-train is at work there; wait for it, or share the folds with --shard i/n"
         stack.enter_context(locked(run / ".lock", shared=partial, wait=0.0, busy=busy))
         begin(run, settings, data, folds, device)
-        todo = [fold.name for fold in choose(folds, wanted, shard) if not is_done(run, fold.name)]
-        matrix = sum(_confusion(run, fold.name, data.classes) for fold in folds if is_done(run, fold.name))
-        epochs = settings.training.epochs
-        failed, waiting = [], []
-        with (
-            Progress("folds", len(folds), done=len(folds) - len(todo), unit="fold", quiet=quiet) as bar,
-            Progress("epochs", len(todo) * epochs, unit="epoch", quiet=quiet, position=1) as inner,
-        ):
-            reached = dict.fromkeys(todo, 0)
-
-            def report(name: str, epoch: int) -> None:
-                inner.advance(epoch - reached[name], fold=name)
-                reached[name] = epoch
-
-            stop.graceful = True
-            job = Job(settings, run, data.fingerprint, device)
-            for outcome in run_serial(job, todo, data, stop, report, bar.say):
-                if outcome.status == "done":
-                    matrix = matrix + _confusion(run, outcome.name, data.classes)
-                    report(outcome.name, epochs)
-                    bar.advance(1, uf1=f"{float(uf1_of(matrix)):.3f}", failed=len(failed))
-                elif outcome.status == "failed":
-                    failed.append(outcome)
-                    bar.say(f"{outcome.name}: failed: {outcome.reason}")
-                elif outcome.status == "busy":
-                    waiting.append(outcome.name)
+        if settings.encoder.trainable != "all":
+            prepare_features(settings, data, run, torch.device(device), quiet)
+        job = Job(settings, run, data.fingerprint, device, wait=0.0 if partial else ORPHAN_SECONDS)
+        failed = _train_folds(job, data, folds, chosen, stop, quiet)
         pooled, unfinished = pool_finished(run, folds)
     if stop():
         raise KeyboardInterrupt
     if pooled is not None:
-        partly = f"PARTIAL, {len(folds) - len(unfinished)} of {len(folds)} folds" if unfinished else "all folds"
-        print(as_text(score_table(summary(pooled, settings.data.protocol, settings.selection.method), partly)))
-        print(f"\nreport and figures: slstt-eval {run}")
+        count = len(folds) - len(unfinished)
+        title = f"PARTIAL: {count} of {len(folds)} folds" if unfinished else f"All {count} folds"
+        print(as_text(score_table(summary(pooled, settings.data.protocol, settings.selection.method), title)))
+        print(f"\nreport and figures: slstt-eval {run}", flush=True)
     return 1 if failed else 0
 
 
-def _confusion(run: Path, name: str, classes: Sequence[str]):
+def prepare_features(settings: TrainConfig, data: FlowData, run: Path, device: torch.device, quiet: bool) -> int:
+    """Compute the frozen encoder's missing features, once for all folds; returns the number of frames encoded."""
+    model = make_model(settings, len(data.classes))
+    features = open_features(model, data, settings, run)
+    with locked(features.folder / ".lock"):  # of several shards one computes, the others find it done
+        missing = len(features.missing())
+        if not missing:
+            return 0
+        inputs = Pictures(data, settings, device, ())
+        with Progress("features", len(data), done=len(data) - missing, quiet=quiet) as bar:
+            return compute_features(features, model, inputs.plain, settings, device, bar.advance)
+
+
+def _train_folds(
+    job: Job, data: FlowData, folds: Sequence[Fold], chosen: Sequence[Fold], stop: Stop, quiet: bool
+) -> int:
+    """Train the chosen folds that are not done; returns the number of failed ones."""
+    todo = [fold.name for fold in chosen if not is_done(job.run, fold.name)]
+    matrix = np.zeros((len(data.classes), len(data.classes)), dtype=np.int64)
+    for fold in folds:
+        if is_done(job.run, fold.name):
+            matrix += _confusion(job.run, fold.name, data.classes)
+    epochs = job.settings.training.epochs
+    reached = dict.fromkeys(todo, 0)
+    failed = 0
+    with (
+        Progress("folds", len(chosen), done=len(chosen) - len(todo), unit="fold", quiet=quiet) as bar,
+        Progress("epochs", len(todo) * epochs, unit="epoch", quiet=quiet, position=1) as steps,
+    ):
+
+        def report(name: str, epoch: int) -> None:
+            steps.advance(epoch - reached[name], fold=name)
+            reached[name] = epoch
+
+        stop.graceful = True
+        for outcome in run_folds(job, todo, data, stop, report, bar.say):
+            match outcome.status:
+                case "done":
+                    matrix += _confusion(job.run, outcome.name, data.classes)
+                    report(outcome.name, epochs)
+                    bar.advance(1, uf1=f"{float(uf1_of(matrix)):.3f}")
+                case "failed":
+                    failed += 1
+                    bar.say(f"{outcome.name}: failed: {outcome.reason}")
+                    bar.advance(0, failed=failed)
+                case "busy":
+                    bar.say(f"{outcome.name}: {outcome.reason}")
+    return failed
+
+
+def _confusion(run: Path, name: str, classes: Sequence[str]) -> np.ndarray:
     predictions = read_predictions(fold_folder(run, name) / "predictions.csv")
     return confusion(predictions.true, predictions.predicted, classes)
-
-
-def check(settings: TrainConfig, run: Path, wanted: Sequence[str] | None, shard: tuple[int, int] | None) -> None:
-    """Validate everything and print what would be done; touches nothing."""

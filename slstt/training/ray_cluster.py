@@ -1,0 +1,100 @@
+"""Folds as Ray tasks: on this machine, or on a cluster whose nodes see the same data and run folders.
+
+A task whose node or process died is tried again elsewhere and continues from the fold's last checkpoint. The fold's
+lock keeps a survivor of a lost node and its successor apart: the second waits, finds the fold done, and leaves it so.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+from slstt.errors import ConfigError, SlsttError
+from slstt.training.loso import FoldTrainer, Job, Outcome
+
+STOP_FILE = ".stop"
+
+Trouble = tuple[type[SlsttError], Sequence[str]]
+"""An error that concerns the whole run, as a value: Ray would dress up a raised one."""
+
+
+def run_ray(job: Job, names: Sequence[str], stop: Callable[[], bool]) -> Iterator[Outcome]:
+    """Train the folds as Ray tasks. Raises what concerns the whole run, after the others were asked to save.
+
+    Raises ConfigError where no cluster answers at run.ray.address.
+    """
+    import ray
+    from ray.exceptions import RayError
+
+    stop_file = job.run / STOP_FILE
+    stop_file.unlink(missing_ok=True)
+    own = not ray.is_initialized()
+    if own:
+        _connect(ray, job)
+    options = job.settings.run.ray
+    task: Any = ray.remote(num_cpus=options.cpus_per_fold, num_gpus=options.gpus_per_fold, max_retries=options.retries)(
+        train_one
+    )
+    pending = {task.remote(job, name): name for name in names}
+    try:
+        while pending:
+            if stop():
+                stop_file.touch()
+            finished, _ = ray.wait(list(pending), timeout=0.5)
+            for reference in finished:
+                name = pending.pop(reference)
+                try:
+                    result = ray.get(reference)
+                except RayError as error:
+                    reason = " ".join(str(error).split())[:300]
+                    result = Outcome(name, "failed", f"{type(error).__name__}: {reason}")
+                if not isinstance(result, Outcome):
+                    raise result[0](*result[1])
+                yield result
+    finally:
+        stop_file.touch()
+        ray.wait(list(pending), num_returns=len(pending), timeout=60) if pending else None
+        stop_file.unlink(missing_ok=True)
+        if own:
+            ray.shutdown()
+
+
+def train_one(job: Job, name: str) -> Outcome | Trouble:
+    """The task: one fold."""
+    asked, looked = False, 0.0
+
+    def stop() -> bool:
+        # A look at a shared folder may cost more than a step of a small model: once a second is enough.
+        nonlocal asked, looked
+        if time.monotonic() - looked > 1.0:
+            asked, looked = (job.run / STOP_FILE).exists(), time.monotonic()
+        return asked
+
+    try:
+        return Outcome(name, "interrupted") if stop() else _trainer(job).train(name, stop)
+    except SlsttError as error:
+        return type(error), tuple(error.problems)
+
+
+@lru_cache(maxsize=1)
+def _trainer(job: Job) -> FoldTrainer:
+    """Ray runs many tasks in one process: the data are read once."""
+    return FoldTrainer(job)
+
+
+def _connect(ray: Any, job: Job) -> None:
+    options = job.settings.run.ray
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's coming default, which it warns about
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if options.address is None:
+        ray.init(num_cpus=job.settings.run.workers, include_dashboard=False, **quiet)
+        return
+    try:
+        ray.init(address=options.address, **quiet)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"run.ray.address: no Ray cluster answers at {options.address} ({' '.join(str(error).split())[:200]}); "
+            "start one with `ray start --head`, or leave run.ray.address out"
+        ) from error
