@@ -1,18 +1,15 @@
 """One clip through all of it: apex, landmarks, square, cut, interpolation, flow, file. This runs in the workers."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
 from slstt.config.preprocess import PreprocessConfig
 from slstt.datasets.cache import write_flow
-from slstt.datasets.clip import Clip, Remark
+from slstt.datasets.clip import Remark
 from slstt.errors import DataError, SlsttError
 from slstt.files import fingerprint
 from slstt.pictures import Picture
@@ -21,34 +18,12 @@ from slstt.preprocessing.crop import cut, face_square, runs_past
 from slstt.preprocessing.flow import consecutive_flow, onset_flow
 from slstt.preprocessing.interpolation import FramePlan, fill
 from slstt.preprocessing.landmarks import LandmarkDetector, find_landmarks
-from slstt.preprocessing.record import Record
+from slstt.preprocessing.record import Outcome, Record, Task
 from slstt.preprocessing.rife import Rife
 from slstt.preprocessing.spotting import SIZE, spot
 from slstt.preprocessing.strip import draw_strip
 
 Square = tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a worker needs to know about one clip."""
-
-    clip: Clip
-    path: Path
-    determinants: Mapping[str, Any]
-    """See `record.determinants`."""
-    landmarks: np.ndarray | None
-    """Given ones (68, 2), or None to look for them."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one clip: a record, or a failure."""
-
-    key: tuple[str, str, str]
-    record: Record | None
-    failure: Remark | None
-    seconds: Mapping[str, float]
 
 
 class Models:

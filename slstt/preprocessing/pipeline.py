@@ -5,7 +5,7 @@ it again. Results do not depend on the number of workers, on their order, or on 
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from slstt.datasets.clip import Clip, Release, Remark
 from slstt.errors import DataError
 from slstt.files import sha256
 from slstt.preprocessing import tables, workers
-from slstt.preprocessing.record import Record, determinants, is_current, read_record
+from slstt.preprocessing.record import Outcome, Record, Task, determinants, is_current, read_record
 from slstt.progress import Progress
 
 Key = tuple[str, str, str]
@@ -141,15 +141,19 @@ def _outcomes(
     landmarks: Mapping[Key, np.ndarray],
     worker_count: int,
 ) -> Iterator[Any]:
-    from slstt.preprocessing.one_clip import Task, make_worker  # here: it imports torch, which --check does without
-
     tasks = [Task(clip, flow_path(out, clip.key), now, landmarks.get(clip.key)) for clip, now in todo]
     if config.run.executor == "ray":
-        yield from workers.on_ray(make_worker, (config,), tasks, worker_count, config.run.ray_address)
+        yield from workers.on_ray(_make_worker, (config,), tasks, worker_count, config.run.ray_address)
     elif worker_count == 1:
-        yield from workers.here(make_worker, (config,), tasks)
+        yield from workers.here(_make_worker, (config,), tasks)
     else:
-        yield from workers.in_processes(make_worker, (config,), tasks, worker_count)
+        yield from workers.in_processes(_make_worker, (config,), tasks, worker_count)
+
+
+def _make_worker(config: PreprocessConfig) -> Callable[[Task], Outcome]:
+    from slstt.preprocessing.one_clip import make_worker  # here: torch is loaded by the workers alone
+
+    return make_worker(config)
 
 
 def _collect(

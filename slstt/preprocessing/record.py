@@ -16,7 +16,7 @@ import numpy as np
 
 from slstt.config.preprocess import PreprocessConfig
 from slstt.datasets.cache import read_whole
-from slstt.datasets.clip import Clip
+from slstt.datasets.clip import Clip, Remark
 from slstt.errors import DataError
 
 VERSION = 1
@@ -33,6 +33,28 @@ class Record:
     """(68, 2) float32, (x, y) in pixels of the frame."""
     picture: bytes
     """The strip of the report, a JPEG."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker needs to know about one clip."""
+
+    clip: Clip
+    path: Path
+    determinants: Mapping[str, Any]
+    """Everything that may have a say in its flow, with its value: see `determinants`."""
+    landmarks: np.ndarray | None
+    """Given ones (68, 2), or None to look for them."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one clip: a record, or a failure."""
+
+    key: tuple[str, str, str]
+    record: Record | None
+    failure: Remark | None
+    seconds: Mapping[str, float]
 
 
 def read_record(path: Path) -> Record:

@@ -7,6 +7,7 @@ there are loaded once per worker. Results come back in the order in which they a
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -32,18 +33,10 @@ class Died:
 
 def here(make: Make, arguments: Sequence[Any], tasks: Sequence[Any]) -> Iterator[Any]:
     """One task after the other in this process, at one thread; the thread counts are put back afterwards."""
-    import cv2
-    import torch
-
-    before = cv2.getNumThreads(), torch.get_num_threads()
-    try:
-        one_thread()
-        work = make(*arguments)
+    work = make(*arguments)
+    with one_thread():
         for task in tasks:
             yield work(task)
-    finally:
-        cv2.setNumThreads(before[0])
-        torch.set_num_threads(before[1])
 
 
 def in_processes(make: Make, arguments: Sequence[Any], tasks: Sequence[Any], workers: int) -> Iterator[Any]:
@@ -156,23 +149,32 @@ def terminate_as_interrupt() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def one_thread() -> None:
-    """Keep OpenCV and torch at one thread in this process: the clips run side by side, not their kernels."""
-    import cv2
-    import torch
-
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep OpenCV and torch, where they are loaded, at one thread: the clips run side by side, not their kernels."""
+    cv2, torch = sys.modules.get("cv2"), sys.modules.get("torch")
+    before = cv2.getNumThreads() if cv2 else 1, torch.get_num_threads() if torch else 1
+    try:
+        if cv2:
+            cv2.setNumThreads(1)
+        if torch:
+            torch.set_num_threads(1)
+        yield
+    finally:
+        if cv2:
+            cv2.setNumThreads(before[0])
+        if torch:
+            torch.set_num_threads(before[1])
 
 
 class _Actor:
     def __init__(self, make: Make, arguments: tuple[Any, ...]) -> None:
-        one_thread()
         self.function = make(*arguments)
 
     def work(self, task: Any) -> Any:
         try:
-            return self.function(task)
+            with one_thread():
+                return self.function(task)
         except SlsttError as error:
             return error
 
@@ -182,8 +184,6 @@ def _serve(connection: Connection, make: Make, arguments: tuple[Any, ...]) -> No
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ["OMP_NUM_THREADS"] = "1"
-    one_thread()
     work = None
     while True:
         try:
@@ -192,7 +192,8 @@ def _serve(connection: Connection, make: Make, arguments: tuple[Any, ...]) -> No
             return
         try:
             work = work or make(*arguments)
-            result = work(task)
+            with one_thread():
+                result = work(task)
         except SlsttError as error:
             result = error
         connection.send(result)
