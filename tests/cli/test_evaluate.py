@@ -7,11 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from evaluation.simulated import predictions, run_folder
 
 from slstt.cli.evaluate import main
 from slstt.evaluation.predictions import write_predictions
+from slstt.files import write_csv
+from slstt.pictures import write_image
+
+CONFIG = Path(__file__).parents[2] / "configs" / "flow_maps" / "slstt.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +114,34 @@ def test_nothing_is_written_beside_bad_predictions(tmp_path: Path, capsys: pytes
     assert main([str(tmp_path)]) == 3
     assert "true_label 'b' is not one of the classes" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["predictions.csv"]
+
+
+def test_a_trained_run_is_evaluated_and_looked_into(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    chance, labels = np.random.default_rng(0), ("negative", "positive", "surprise")
+    (tmp_path / "maps").mkdir()
+    rows = [("casme2", f"sub{s:02d}", f"EP{c:02d}", labels[c % 3]) for s in (1, 2, 3) for c in range(3)]
+    for _, subject, clip, _ in rows:
+        write_image(tmp_path / "maps" / f"{subject}_{clip} .png", chance.integers(0, 256, (28, 28, 3), dtype=np.uint8))
+    write_csv(tmp_path / "maps" / "labels.csv", ("dataset", "subject", "clip", "label"), rows)
+    run = tmp_path / "run"
+    words = ["--config", str(CONFIG), "--out", str(run), f"data.root={tmp_path / 'maps'}", "training.epochs=2"]
+    small = ["model.depth=1", "model.width=16", "model.heads=2", "run.save_models=true", "run.peek=true"]
+    command = [sys.executable, "-m", "slstt.cli.train", *words, *small, "training.warmup_epochs=0", "--quiet"]
+    trained = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert trained.returncode == 0, trained.stderr
+    assert main([str(run), "--attention", "--quiet"]) == 0
+    out, _ = capsys.readouterr()
+    assert "epoch chosen by: last" in out and "INVALID" in out and "not the clips of" in out
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["n"] == 9 and metrics["folds"] == {"expected": 3, "missing": []}
+    page = (run / "report.html").read_text()
+    assert (run / "figures" / "attention.png").exists() and "What the network looked at" in page
+    assert page.count("data:image/png") >= 2  # flow maps of mistakes, and the attention
+
+
+def test_attention_without_models_names_the_setting(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(finished), "--attention", "--no-report"]) == 3
+    assert "run.save_models=true" in capsys.readouterr().err
 
 
 def mutated(text: bytes, chance: random.Random) -> bytes:
