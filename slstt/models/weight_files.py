@@ -150,10 +150,11 @@ def some_of(names: list[str], count: int = 3) -> str:
 def _unreadable(path: Path, error: Exception) -> WeightsError:
     if isinstance(error, FileNotFoundError):
         return WeightsError(f"{path}: no such file; check the path")
-    if "weights_only" in str(error).lower() or "Unsupported global" in str(error):
+    text = str(error).rsplit("WeightsUnpickler error: ", 1)[-1]  # torch wraps the cause in a page of advice
+    if "unsupported global" in text.lower() or "unsupported class" in text.lower():
         return WeightsError(
             f"{path}: holds Python objects beside the weights, which are not read for safety; where you trust it, "
             "keep only the weights: torch.save(torch.load(file, weights_only=False)['state_dict'], new_file)"
         )
-    reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+    reason = text.strip().splitlines()[0][:120] if text.strip() else type(error).__name__
     return WeightsError(f"{path}: unreadable as a weight file, perhaps truncated ({reason}); get it again")

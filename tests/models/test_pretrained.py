@@ -187,17 +187,28 @@ def test_many_missing_keys_are_counted_not_listed(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def whole_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def whole_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
-    torch.save({"state_dict": timm_vit().state_dict()}, folder / "torch.pth")
-    save_model(SLSTT(**SMALL), folder / "own.safetensors")
-    return {path.suffix: path.read_bytes() for path in folder.iterdir()}
+    torch.save({"state_dict": timm_vit().state_dict()}, folder / "whole.pth")
+    save_model(SLSTT(**SMALL), folder / "whole.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_truncated_to_a_few_bytes(suffix: str, whole_files: Path, tmp_path: Path) -> None:
+    """Too short to tell the format: still a truncated file, not one with code in it."""
+    data = (whole_files / f"whole{suffix}").read_bytes()
+    for length in range(64):
+        path = tmp_path / f"cut{suffix}"
+        path.write_bytes(data[:length])
+        with pytest.raises(WeightsError, match="unreadable as a weight file, perhaps truncated"):
+            read_weights(path)
 
 
 @given(share=st.floats(0, 0.999), suffix=st.sampled_from([".pth", ".safetensors"]))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_truncated_anywhere(share: float, suffix: str, whole_files: dict[str, bytes], tmp_path: Path) -> None:
-    data = whole_files[suffix]
+def test_truncated_anywhere(share: float, suffix: str, whole_files: Path, tmp_path: Path) -> None:
+    data = (whole_files / f"whole{suffix}").read_bytes()
     path = tmp_path / f"cut{suffix}"
     path.write_bytes(data[: int(share * len(data))])
     with pytest.raises(WeightsError, match="unreadable as a weight file, perhaps truncated"):

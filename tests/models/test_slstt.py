@@ -210,12 +210,12 @@ print(json.dumps(found))
 
 @pytest.mark.parametrize("aggregator", ["lstm", "mean"])
 def test_it_learns(aggregator: Any, clips: Tensor) -> None:
-    """Three random clips of three classes are told apart after a few dozen steps."""
+    """Three random clips of three classes are told apart after a few dozen steps, without DropPath's luck."""
     torch.manual_seed(0)
-    model = SLSTT(**SMALL, aggregator=aggregator).train()
+    model = SLSTT(**{**SMALL, "lstm_width": 32, "head_width": 32}, aggregator=aggregator, drop_path=0.0).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     target = torch.arange(3)
-    for _ in range(60):
+    for _ in range(100):
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(model(clips), target).backward()
         optimizer.step()

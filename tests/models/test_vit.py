@@ -166,6 +166,15 @@ def test_drop_path_drops_by_frame_and_dropout_by_number() -> None:
     assert not zeros["dropout"].all(dim=1).any() and zeros["dropout"].any(dim=1).all()
 
 
+def test_both_branches_of_a_block_are_dropped() -> None:
+    """Of many samples a quarter lose both branches at rate 0.5 and leave the block as they came."""
+    torch.manual_seed(0)
+    block = VisionTransformer(**SMALL, drop_path=0.5).train().blocks[3]
+    x = torch.randn(400, 5, 48)
+    unchanged = (block(x) == x).flatten(1).all(dim=1).float().mean().item()
+    assert abs(unchanged - 0.25) < 5 * (0.25 * 0.75 / 400) ** 0.5  # five standard errors of the binomial share
+
+
 def test_checkpointing_changes_no_number(fill: Callable[..., None], frames: Callable[..., Tensor]) -> None:
     """Same seed, so the recomputed blocks must draw the same DropPath: outputs and gradients are equal bit for bit."""
     x, gradients = frames(4, 32), []
