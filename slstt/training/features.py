@@ -30,6 +30,7 @@ class Features:
     data: FlowData
     views: int
     """2 where the mirrored clip's features are kept beside the clip's own."""
+    bytes_per_clip: int
     capacity: int
     """How many clips' features may be held in memory."""
     held: dict[int, Tensor] = field(default_factory=dict, repr=False, compare=False)
@@ -77,9 +78,9 @@ def open_features(model: SLSTT, data: FlowData, settings: TrainConfig, run: Path
     )
     frozen_blocks_only = model.trainable.startswith("last")
     per_frame = model.arguments["width"] * (model.encoder.positions.shape[1] if frozen_blocks_only else 1)
-    bytes_per_clip = views * data.frames * per_frame * 4
+    bytes_per_clip = views * data.frames * per_frame * (2 if settings.encoder.precision == "bf16" else 4)
     folder = (settings.encoder.cache or run / "features") / name
-    return Features(folder, data, views, int(settings.data.memory_gb * 1e9 // bytes_per_clip))
+    return Features(folder, data, views, bytes_per_clip, int(settings.data.memory_gb * 1e9 // bytes_per_clip))
 
 
 @torch.no_grad()

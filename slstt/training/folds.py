@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.model_selection import LeaveOneGroupOut
 
 from slstt.errors import ConfigError, DataError
 
@@ -32,6 +31,8 @@ class Fold:
 
 def leave_one_subject_out(keys: Sequence[Key]) -> list[Fold]:
     """One fold per (dataset, subject), sorted. Raises DataError where there are fewer than two subjects."""
+    from sklearn.model_selection import LeaveOneGroupOut  # here: workers are given their folds and need no sklearn
+
     groups = np.array([f"{dataset}\0{subject}" for dataset, subject, _ in keys])
     if len(set(groups)) < 2:
         raise DataError(f"leave-one-subject-out needs at least two subjects; the clips are of {len(set(groups))}")
@@ -83,7 +84,7 @@ def audit(fold: Fold, keys: Sequence[Key], statistics: Iterable[int] = ()) -> No
     problems += [
         f"{fold.name}: validation subject {'/'.join(subject)} is in {use}"
         for use, subjects in uses.items()
-        for subject in sorted(subjects & validated)
+        for subject in sorted(subjects & (validated - {tested}))
     ]
     if {i for i, key in enumerate(keys) if key[:2] == tested} != set(fold.test):
         problems.append(f"{fold.name}: its test clips are not exactly those of {'/'.join(tested)}")

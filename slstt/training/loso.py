@@ -1,12 +1,12 @@
 """A leave-one-subject-out run: which folds there are, and one fold from lock to `predictions.csv`."""
 
 import json
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -14,14 +14,13 @@ from slstt.config.train import TrainConfig
 from slstt.errors import ConfigError, DataError
 from slstt.evaluation.predictions import Predictions, write_predictions
 from slstt.files import write_csv, write_text
-from slstt.models.pretrained import save_model
 from slstt.training.checkpoint import remove_checkpoints
 from slstt.training.features import Features, open_features
 from slstt.training.flow_dataset import FlowData, read_data
 from slstt.training.folds import Fold, audit, leave_one_subject_out, with_validation
 from slstt.training.inputs import FrozenFeatures, Pictures
 from slstt.training.run_folder import fold_folder, is_done, locked
-from slstt.training.trainer import FoldFailed, Inputs, Trained, make_model, train_fold
+from slstt.training.trainer import FoldFailed, Inputs, Trained, make_model, train_fold, write_history
 
 PEEK_COLUMNS = ("epoch", "dataset", "subject", "clip", "true_label", "predicted_label")
 FAILURE = "failure.txt"
@@ -43,6 +42,7 @@ class Job:
 
     settings: TrainConfig
     run: Path
+    folds: tuple[Fold, ...]
     data_fingerprint: str
     device: str
     wait: float | None = 0.0
@@ -67,7 +67,7 @@ class FoldTrainer:
             raise DataError(
                 f"{self.settings.data.root}: the clips changed since the run began; start the command again"
             )
-        self.folds = {fold.name: fold for fold in make_folds(self.settings, self.data)}
+        self.folds = {fold.name: fold for fold in job.folds}
         self.device = torch.device(job.device)
 
     @cached_property
@@ -96,9 +96,17 @@ class FoldTrainer:
                 return Outcome(name, "done")
             for stale in folder.glob(".*.part"):
                 stale.unlink(missing_ok=True)
+            board = stack.enter_context(_board(folder)) if self.settings.run.tensorboard else None
+
+            def heard(epoch: int, row: dict[str, float]) -> None:
+                report(epoch)
+                if board is not None:
+                    for name, value in row.items():
+                        board.add_scalar(name, value, epoch)
+
             try:
                 trained = train_fold(
-                    fold, self.data, self.settings, self._inputs(fold), folder, self.device, stop, report, say
+                    fold, self.data, self.settings, self._inputs(fold), folder, self.device, stop, heard, say
                 )
             except (FoldFailed, torch.OutOfMemoryError) as error:
                 reason = " ".join(str(error).split())
@@ -122,8 +130,7 @@ class FoldTrainer:
         keys = [data.keys[i] for i in fold.test]
         true = [classes[data.labels[i]] for i in fold.test]
         predicted = [classes[i] for i in trained.probabilities.argmax(1)]
-        history = trained.progressed.history
-        write_csv(folder / "history.csv", list(history[0]), [list(row.values()) for row in history])
+        write_history(folder, trained.progressed.history)
         if settings.run.peek:
             rows = [
                 (epoch, *key, label, classes[guess])
@@ -135,6 +142,8 @@ class FoldTrainer:
             rows = [(trained.epoch, *key, *labels) for key, *labels in zip(keys, true, predicted, strict=True)]
             write_csv(folder / "inner.csv", PEEK_COLUMNS, rows)
         if settings.run.save_models:
+            from slstt.models.pretrained import save_model  # torchvision takes seconds to import
+
             save_model(trained.model, folder / "model.safetensors", self._header(fold))
         predictions = Predictions(classes, tuple(keys), tuple(true), tuple(predicted), trained.probabilities)
         write_predictions(folder / "predictions.csv", predictions)
@@ -158,3 +167,15 @@ class FoldTrainer:
             mean, deviation = self.data.statistics(fold.train, data.encoding)
             header |= {"mean": json.dumps(mean.tolist()), "deviation": json.dumps(deviation.tolist())}
         return header
+
+
+@contextmanager
+def _board(folder: Path) -> Iterator[Any]:
+    """TensorBoard's writer for one fold."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(folder / "tensorboard")
+    try:
+        yield writer
+    finally:
+        writer.close()

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -137,16 +138,13 @@ def locked(path: Path, shared: bool = False, wait: float | None = None, busy: st
 
 def environment(settings: TrainConfig, device: str) -> dict[str, Any]:
     """What the numbers may depend on beyond the settings, for `environment.json`."""
-    import numpy
-    import sklearn
-
     return {
         "slstt": __version__,
         "commit": _commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        "scikit-learn": sklearn.__version__,
+        "numpy": version("numpy"),
+        "scikit-learn": version("scikit-learn"),
         "platform": platform.platform(),
         "device": device,
         "gpu": torch.cuda.get_device_name() if device.startswith("cuda") else None,

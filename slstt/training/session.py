@@ -13,7 +13,6 @@ from slstt.errors import ConfigError
 from slstt.evaluation.metrics import confusion, summary, uf1_of
 from slstt.evaluation.predictions import read_predictions
 from slstt.evaluation.tables import as_text, score_table
-from slstt.models.pretrained import find_weights
 from slstt.models.slstt import SLSTT, set_trainable
 from slstt.progress import Progress
 from slstt.training.executors import run_folds
@@ -55,6 +54,15 @@ def device_of(settings: TrainConfig) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def check(settings: TrainConfig, run: Path, wanted: Sequence[str] | None, shard: tuple[int, int] | None) -> None:
+    """Print what a start would do; touches nothing. Raises what would keep it from starting."""
+    from slstt.training import checking
+
+    for line in checking.check(settings, run, wanted, shard, device_of(settings)):
+        print(line)
+    print("nothing was written (--check)")
+
+
 def train(
     settings: TrainConfig,
     run: Path,
@@ -65,6 +73,8 @@ def train(
 ) -> int:
     """Train what is not done, pool, print; returns the exit code. Raises KeyboardInterrupt after a good early end."""
     if settings.model.pretrained is not None:
+        from slstt.models.pretrained import find_weights  # torchvision takes seconds to import
+
         find_weights(settings.model.pretrained)
     data = read_data(settings.data, settings.model.image_size)
     folds = make_folds(settings, data)
@@ -77,7 +87,7 @@ def train(
         begin(run, settings, data, folds, device)
         if settings.encoder.trainable != "all":
             prepare_features(settings, data, run, torch.device(device), quiet)
-        job = Job(settings, run, data.fingerprint, device, wait=0.0 if partial else ORPHAN_SECONDS)
+        job = Job(settings, run, tuple(folds), data.fingerprint, device, wait=0.0 if partial else ORPHAN_SECONDS)
         failed = _train_folds(job, data, folds, chosen, stop, quiet)
         pooled, unfinished = pool_finished(run, folds)
     if stop():

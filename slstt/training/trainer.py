@@ -18,7 +18,7 @@ from torch import Tensor
 
 from slstt.config.train import TrainConfig
 from slstt.evaluation.metrics import uf1_of
-from slstt.models.pretrained import load_encoder
+from slstt.files import write_csv
 from slstt.models.slstt import SLSTT, set_trainable
 from slstt.training.checkpoint import load_checkpoint, save_checkpoint
 from slstt.training.flow_dataset import FlowData
@@ -51,6 +51,8 @@ def make_model(settings: TrainConfig, classes: int) -> SLSTT:
     torch.manual_seed(seed_of(settings.run.seed, "weights"))
     model = SLSTT(classes=classes, **settings.model.model_dump(exclude={"pretrained"}))
     if settings.model.pretrained is not None:
+        from slstt.models.pretrained import load_encoder  # torchvision takes seconds to import
+
         load_encoder(model, settings.model.pretrained)
     set_trainable(model, settings.encoder.trainable)
     return model
@@ -64,14 +66,14 @@ def train_fold(
     folder: Path,
     device: torch.device,
     stop: Callable[[], bool] = lambda: False,
-    report: Callable[[int], None] = lambda epoch: None,
+    report: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Trained | None:
     """Train one fold from its last checkpoint in `folder`, or from the start.
 
     `stop` is asked after each step; once it says yes the state is saved and None returned. `report` hears the number
-    of finished epochs. Raises FoldFailed where the loss is not finite, DataError where something cannot be read or
-    written.
+    of finished epochs and the last one's row of history.csv. Raises FoldFailed where the loss is not finite, DataError
+    where something cannot be read or written.
     """
     torch.set_num_threads(settings.run.threads_per_fold)
     training, seed = settings.training, settings.run.seed
@@ -82,7 +84,7 @@ def train_fold(
         say(remark)
     if found is not None and found.get("format") == FORMAT:
         state.restore(found)
-    report(state.epoch)
+    report(state.epoch, {})
 
     train_labels = [data.labels[i] for i in fold.train]
     weights = class_weights(train_labels, len(data.classes)) if training.balance == "loss" else None
@@ -101,10 +103,11 @@ def train_fold(
             for group in state.optimizer.param_groups:
                 group["lr"] = learning_rate(training, state.epoch + state.step / len(steps))
             targets = torch.tensor([data.labels[i] for i in indices], device=device)
-            _step(state, inputs, inputs.training(raw, generator), targets, weights, settings)
+            one_step(state, inputs.training(raw, generator), inputs.forward, targets, weights, settings)
             stopping = stop()
             if stopping or time.monotonic() - saved >= settings.run.checkpoint_seconds:
                 save_checkpoint(folder, state.to_checkpoint(generator))
+                write_history(folder, state.progressed.history)
                 saved = time.monotonic()
             if stopping:
                 return None
@@ -117,7 +120,7 @@ def train_fold(
             with state.averaged():
                 row |= _look(state, fold, data, settings, inputs, device)
         state.finish_epoch(row)
-        report(state.epoch)
+        report(state.epoch, row)
 
     epoch, best = training.epochs, state.progressed.best
     if best is not None:
@@ -129,6 +132,12 @@ def train_fold(
     if not np.isfinite(probabilities).all():
         raise FoldFailed("the predictions are not finite; lower training.learning_rate or set training.clip_norm")
     return Trained(model, probabilities, state.progressed, epoch)
+
+
+def write_history(folder: Path, history: Sequence[dict[str, float]]) -> None:
+    """Write history.csv: one row per finished epoch."""
+    if history:
+        write_csv(folder / "history.csv", list(history[0]), [list(row.values()) for row in history])
 
 
 def predict(
@@ -144,10 +153,10 @@ def predict(
     return logits.double().softmax(1).numpy(), logits
 
 
-def _step(
+def one_step(
     state: FoldState,
-    inputs: Inputs,
     x: Tensor,
+    forward: Callable[[SLSTT, Tensor], Tensor],
     targets: Tensor,
     weights: Tensor,
     settings: TrainConfig,
@@ -157,7 +166,7 @@ def _step(
     state.optimizer.zero_grad(set_to_none=True)
     for part, wanted in zip(x.chunk(training.accumulate), targets.chunk(training.accumulate), strict=True):
         with torch.autocast(x.device.type, torch.bfloat16, enabled=settings.run.precision == "bf16"):
-            logits = inputs.forward(state.model, part)
+            logits = forward(state.model, part)
         loss = loss_sum(logits, wanted, weights, training.label_smoothing) / whole
         loss.backward()
         total += loss.item()
