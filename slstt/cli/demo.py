@@ -54,6 +54,7 @@ def _demo(arguments: argparse.Namespace) -> int:
         for program, _, words in steps:
             print(f"$ {shlex.join([program, *words])}")
         return 0
+    print("They are not CASME II's clips, so slstt-eval will refuse to call the result by that protocol's name.")
     started = time.monotonic()
     _write_synthetic(raw, arguments)
     for program, step, words in steps:
