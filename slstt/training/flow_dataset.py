@@ -55,7 +55,13 @@ class FlowData:
         """
         if index in self.held:
             return self.held[index]
-        flow = resized(torch.from_numpy(read_flow(self.paths[index])), self.image_size)
+        flow = torch.from_numpy(read_flow(self.paths[index]))
+        if len(flow) != self.frames:
+            raise DataError(
+                f"{self.paths[index]}: has {len(flow)} frames, the first clip {self.frames}; preprocess all data sets "
+                "with the same frames.count"
+            )
+        flow = resized(flow, self.image_size)
         if len(self.held) < self.capacity:
             self.held[index] = flow
         return flow

@@ -13,13 +13,15 @@ from slstt.models.slstt import SLSTT
 from slstt.training.recipe import Average, make_optimizer
 
 FORMAT = 1
+Row = dict[str, float | int]
+"""One line of history.csv."""
 
 
 @dataclass
 class Progressed:
     """What training has left so far besides weights."""
 
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: list[Row] = field(default_factory=list)
     """One row per finished epoch, the columns of history.csv."""
     peek: list[list[int]] = field(default_factory=list)
     """The test clips' predicted classes after each epoch; filled only with run.peek."""
@@ -53,7 +55,7 @@ class FoldState:
                 torch.cuda.set_rng_state(self._resumed["cuda"])
             self._resumed = None
 
-    def finish_epoch(self, row: dict[str, float]) -> None:
+    def finish_epoch(self, row: Row) -> None:
         """Count the epoch and begin the next one's sums."""
         self.progressed.history.append(row)
         self.epoch, self.step, self.losses, self.weight = self.epoch + 1, 0, 0.0, 0.0

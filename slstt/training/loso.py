@@ -17,6 +17,7 @@ from slstt.files import write_csv, write_text
 from slstt.training.checkpoint import remove_checkpoints
 from slstt.training.features import Features, open_features
 from slstt.training.flow_dataset import FlowData, read_data
+from slstt.training.fold_state import Row
 from slstt.training.folds import Fold, audit, leave_one_subject_out, with_validation
 from slstt.training.inputs import FrozenFeatures, Pictures
 from slstt.training.run_folder import fold_folder, is_done, locked
@@ -98,7 +99,7 @@ class FoldTrainer:
                 stale.unlink(missing_ok=True)
             board = stack.enter_context(_board(folder)) if self.settings.run.tensorboard else None
 
-            def heard(epoch: int, row: dict[str, float]) -> None:
+            def heard(epoch: int, row: Row) -> None:
                 report(epoch)
                 if board is not None:
                     for name, value in row.items():

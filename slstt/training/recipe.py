@@ -58,7 +58,7 @@ def make_optimizer(model: nn.Module, training: Training) -> torch.optim.Optimize
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=training.learning_rate, fused=fused)
 
 
-def learning_rate(training: Training, epoch: float) -> float:
+def learning_rate(training: Training, epoch: float | int) -> float:
     """The learning rate at `epoch`, counted in passes from 0 and with the steps as fractions."""
     top = training.learning_rate
     if epoch < training.warmup_epochs:

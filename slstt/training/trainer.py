@@ -22,7 +22,7 @@ from slstt.files import write_csv
 from slstt.models.slstt import SLSTT, set_trainable
 from slstt.training.checkpoint import load_checkpoint, save_checkpoint
 from slstt.training.flow_dataset import FlowData
-from slstt.training.fold_state import FORMAT, FoldState, Progressed
+from slstt.training.fold_state import FORMAT, FoldState, Progressed, Row
 from slstt.training.folds import Fold, seed_of
 from slstt.training.inputs import FrozenFeatures, Pictures
 from slstt.training.recipe import batches, class_weights, epoch_order, learning_rate, loss_sum
@@ -66,7 +66,7 @@ def train_fold(
     folder: Path,
     device: torch.device,
     stop: Callable[[], bool] = lambda: False,
-    report: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
+    report: Callable[[int, Row], None] = lambda epoch, row: None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Trained | None:
     """Train one fold from its last checkpoint in `folder`, or from the start.
@@ -134,7 +134,7 @@ def train_fold(
     return Trained(model, probabilities, state.progressed, epoch)
 
 
-def write_history(folder: Path, history: Sequence[dict[str, float]]) -> None:
+def write_history(folder: Path, history: Sequence[Row]) -> None:
     """Write history.csv: one row per finished epoch."""
     if history:
         write_csv(folder / "history.csv", list(history[0]), [list(row.values()) for row in history])
@@ -187,7 +187,7 @@ def one_step(
 
 def _look(
     state: FoldState, fold: Fold, data: FlowData, settings: TrainConfig, inputs: Inputs, device: torch.device
-) -> dict[str, float]:
+) -> Row:
     """After an epoch: the validation subjects' scores and the best epoch so far; the peek, which decides nothing."""
     if settings.run.peek:
         probabilities, _ = predict(state.model, inputs, fold.test, settings, device)

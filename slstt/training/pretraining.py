@@ -1,0 +1,226 @@
+"""Pretraining on flow fields of action units: no picture, no real clip, no label of any data set enters.
+
+Each step draws new fields (`datasets/synthetic/flow_fields.py`), encodes and normalises them as fine-tuning does, and
+learns which units are present on which side of the face and which emotion they make. Everything random of a step
+follows from (seed, step), so an interrupted and continued run ends with the bits of an uninterrupted one.
+
+Shapes in this file: B fields, T frames, R = model.image_size, U units, K classes.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from slstt.config.pretrain import PretrainConfig
+from slstt.config.train import Training
+from slstt.datasets.synthetic.action_units import EMOTIONS
+from slstt.datasets.synthetic.flow_fields import FIELD_UNITS, FieldSettings, draw
+from slstt.errors import ConfigError
+from slstt.evaluation.metrics import uf1_of
+from slstt.models.slstt import SLSTT
+from slstt.training.checkpoint import load_checkpoint, save_checkpoint
+from slstt.training.encodings import encode, normalize_each
+from slstt.training.folds import seed_of
+from slstt.training.recipe import Average, learning_rate, make_optimizer
+
+PRESENT = 0.1
+"""Intensity (0..1) from which a unit counts as present."""
+FORMAT = 1
+
+Row = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Fields as the network sees them, and what is to be learned."""
+
+    pictures: Float[Tensor, "B T 3 R R"]
+    units: Float[Tensor, "B U 2"]
+    """1 where the unit is present on the picture's left, right half."""
+    classes: Int[Tensor, " B"]
+
+
+class Source:
+    """Draws batches after the settings. Raises ConfigError for an unknown emotion."""
+
+    def __init__(self, settings: PretrainConfig) -> None:
+        fields, self.settings = settings.fields, settings
+        unknown = sorted({e for chosen in fields.classes.values() for e in chosen} - set(EMOTIONS))
+        if unknown:
+            raise ConfigError(f"'fields.classes': unknown emotion {', '.join(unknown)}; known: {', '.join(EMOTIONS)}")
+        # `draw` deals emotions with equal chances: repeated until every class has as many entries as the others.
+        equal = math.lcm(*(len(chosen) for chosen in fields.classes.values()))
+        emotions = [(e, k) for k, c in enumerate(fields.classes.values()) for e in c * (equal // len(c))]
+        self.class_of = np.array([k for _, k in emotions])
+        self.fields = FieldSettings(
+            resolution=settings.model.image_size,
+            emotions=tuple(e for e, _ in emotions),
+            scaled=settings.encoding == "flow_map",
+            **fields.model_dump(exclude={"classes"}),
+        )
+
+    def batch(self, count: int, *names: object) -> Batch:
+        """`count` fields that follow from run.seed and `names` alone."""
+        drawn = draw(self.fields, count, seed_of(self.settings.run.seed, "fields", *names))
+        maps = torch.from_numpy(drawn.maps)
+        if self.settings.encoding == "flow_map":
+            pictures = 2 * maps - 1  # as slstt.datasets.flow_maps centres the published ones
+        else:
+            pictures = encode(maps[:, :, :2], self.settings.encoding)
+        if self.settings.normalize == "map":
+            pictures = normalize_each(pictures)
+        present = torch.from_numpy(drawn.units >= PRESENT).float()
+        return Batch(pictures, present, torch.from_numpy(self.class_of[drawn.emotions]))
+
+
+class Pretrained(nn.Module):
+    """An SLSTT and, beside its own classifier, one for the units."""
+
+    def __init__(self, settings: PretrainConfig) -> None:
+        super().__init__()
+        classes = len(settings.fields.classes)
+        self.slstt = SLSTT(classes=classes, **settings.model.model_dump(exclude={"pretrained"}))
+        self.units = nn.Linear(settings.model.width, len(FIELD_UNITS) * 2)
+
+    def forward(self, pictures: Float[Tensor, "B T 3 R R"]) -> tuple[Float[Tensor, "B U 2"], Float[Tensor, "B K"]]:
+        """Pictures (B, T, 3, R, R) -> features (B, T, D) -> logits of units (B, U, 2) and classes (B, K)."""
+        features = self.slstt.encode(pictures.flatten(0, 1)).unflatten(0, pictures.shape[:2])
+        return self.units(features.mean(1)).unflatten(1, (-1, 2)), self.slstt.aggregate(features)
+
+
+def make(settings: PretrainConfig) -> Pretrained:
+    """The network before the first step; its weights follow from run.seed alone."""
+    torch.manual_seed(seed_of(settings.run.seed, "weights"))
+    return Pretrained(settings)
+
+
+def pretrain(
+    settings: PretrainConfig,
+    folder: Path,
+    stop: Callable[[], bool] = lambda: False,
+    report: Callable[[int, Row], None] = lambda step, row: None,
+    say: Callable[[str], None] = lambda line: None,
+) -> tuple[SLSTT, Row, list[Row]] | None:
+    """Pretrain from the last checkpoint in `folder`, or from the start; None where `stop` said so (state saved).
+
+    Returns the model with its averaged weights, in evaluation mode, its scores on held-out fields, and the history.
+    Raises ConfigError for wrong settings or where the loss is not finite, DataError where nothing can be written.
+    """
+    torch.set_num_threads(settings.run.threads)
+    training, device = settings.training, torch.device(settings.run.device)
+    source = Source(settings)
+    model = make(settings).to(device)
+    recipe = Training(
+        epochs=training.steps,
+        warmup_epochs=training.warmup_steps,
+        optimizer="adamw",
+        learning_rate=training.learning_rate,
+        weight_decay=training.weight_decay,
+        schedule="cosine",
+    )
+    optimizer = make_optimizer(model, recipe)
+    average = Average(model.named_parameters(), training.average)
+    state, remarks = load_checkpoint(folder)
+    for remark in remarks:
+        say(remark)
+    step, history, losses = 0, [], []
+    if state is not None and state.get("format") == FORMAT:
+        step, history, losses = state["step"], state["history"], state["losses"]
+        model.load_state_dict(state["weights"])
+        optimizer.load_state_dict(state["optimizer"])
+        average.steps, average.values = state["average"]["steps"], state["average"]["values"]
+        average.values = {name: value.to(device) for name, value in average.values.items()}
+    report(step, {})
+    saved, every = time.monotonic(), max(1, training.steps // 50)
+    model.train()
+    while step < training.steps:
+        batch = source.batch(training.batch_size, "step", step)
+        torch.manual_seed(seed_of(settings.run.seed, "drop path", step))
+        rate = learning_rate(recipe, step)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        loss = _loss(model, batch, settings, device)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm)
+        optimizer.step()
+        average.update(model.named_parameters())
+        step += 1
+        losses.append(loss.item())
+        if not math.isfinite(losses[-1]):
+            raise ConfigError(f"the loss is {losses[-1]} in step {step}; lower 'training.learning_rate'")
+        row: Row = {}
+        if step % every == 0 or step == training.steps:
+            row = {"step": step, "loss": float(np.mean(losses)), "learning_rate": rate}
+            history.append(row)
+            losses = []
+        report(step, row)
+        stopping = stop()
+        if stopping or time.monotonic() - saved >= settings.run.checkpoint_seconds:
+            save_checkpoint(folder, _state(step, history, losses, model, optimizer, average))
+            saved = time.monotonic()
+        if stopping:
+            return None
+    model.load_state_dict(average.values)
+    model.eval()
+    return model.slstt, evaluate(model, source, settings, device), history
+
+
+@torch.no_grad()
+def evaluate(model: Pretrained, source: Source, settings: PretrainConfig, device: torch.device) -> Row:
+    """Scores on newly drawn fields: accuracy and UF1 of the emotion, mean F1 of the units over units and sides."""
+    guesses, units, wanted, present = [], [], [], []
+    count = settings.held_out.fields
+    for start in range(0, count, 500):
+        batch = source.batch(min(500, count - start), "held out", start)
+        unit_logits, logits = model(batch.pictures.to(device))
+        guesses.append(logits.argmax(1).cpu())
+        units.append(unit_logits.cpu() > 0)
+        wanted.append(batch.classes)
+        present.append(batch.units > 0)
+    guess, want, size = torch.cat(guesses), torch.cat(wanted), len(settings.fields.classes)
+    matrix = np.bincount((want * size + guess).numpy(), minlength=size * size).reshape(size, size)
+    said, true = torch.cat(units), torch.cat(present)
+    hits = (said & true).sum(0).double()
+    f1 = 2 * hits / (said.sum(0) + true.sum(0)).clamp_min(1)
+    return {
+        "emotion_accuracy": float((guess == want).double().mean()),
+        "emotion_uf1": float(uf1_of(matrix)),
+        "units_mean_f1": float(f1[true.any(0)].mean()),
+    }
+
+
+def _loss(model: Pretrained, batch: Batch, settings: PretrainConfig, device: torch.device) -> Tensor:
+    units, logits = model(batch.pictures.to(device))
+    training = settings.training
+    presence = F.binary_cross_entropy_with_logits(units, batch.units.to(device))
+    emotion = F.cross_entropy(logits, batch.classes.to(device), label_smoothing=training.label_smoothing)
+    return training.units * presence + training.emotion * emotion
+
+
+def _state(
+    step: int,
+    history: list[Row],
+    losses: list[float],
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: Average,
+) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "step": step,
+        "history": history,
+        "losses": losses,
+        "weights": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "average": {"steps": average.steps, "values": average.values},
+    }
