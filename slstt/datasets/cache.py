@@ -29,6 +29,12 @@ def flow_path(out: Path, key: tuple[str, str, str]) -> Path:
     return out / "flow" / dataset / subject / f"{name}.safetensors"
 
 
+def storable(flow: np.ndarray) -> bool:
+    """Whether every value is finite in float16, the type in which flow is stored."""
+    largest = float(np.finfo(np.float16).max)
+    return bool(flow.min() >= -largest and flow.max() <= largest)  # both False where a value is not a number
+
+
 def write_flow(
     path: Path,
     flow: np.ndarray,
@@ -44,10 +50,9 @@ def write_flow(
     """
     if flow.ndim != 4 or flow.shape[1] != 2:
         raise ValueError(f"flow must be (T, 2, H, W), not {flow.shape}")
-    with np.errstate(over="ignore"):  # overflow becomes infinite, which the next line refuses
-        stored = flow.astype(np.float16)
-    if not np.isfinite(stored).all():
-        raise DataError(f"{path}: the flow holds values that are not finite; nothing was written")
+    if not storable(flow):
+        raise DataError(f"{path}: the flow holds values that are not finite in float16; nothing was written")
+    stored = flow.astype(np.float16)
     entry = {"checksum": _BLANK.decode(), "fingerprint": fingerprint, "about": about or {}}
     contents = {"flow": stored, **(tensors or {})}
     raw = bytearray(

@@ -1,5 +1,6 @@
 """`slstt-preprocess --check`: everything is read and judged, nothing is written."""
 
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,8 +59,12 @@ def _missing_models(config: PreprocessConfig, detect: bool) -> list[str]:
         except WeightsError as error:
             problems += error.problems
     if config.interpolation.method == "rife":
-        stored = weights.cache_folder() / f"rife-hdv3-{weights.RIFE_SHA256[:12]}.safetensors"
-        print(f"RIFE weights: {stored if stored.is_file() else 'not here yet; the run fetches them (12 MB)'}")
+        given = os.environ.get("SLSTT_RIFE_WEIGHTS")
+        stored = Path(given or weights.cache_folder() / f"rife-hdv3-{weights.RIFE_SHA256[:12]}.safetensors")
+        if given and not stored.is_file():
+            problems.append(f"{stored}: RIFE weights not found; correct SLSTT_RIFE_WEIGHTS")
+        else:
+            print(f"RIFE weights: {stored if stored.is_file() else 'not here yet; the run fetches them (12 MB)'}")
     return problems
 
 

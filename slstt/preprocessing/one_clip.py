@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from slstt.config.preprocess import PreprocessConfig
-from slstt.datasets.cache import write_flow
+from slstt.datasets.cache import storable, write_flow
 from slstt.datasets.clip import Remark
 from slstt.errors import DataError, SlsttError
 from slstt.files import fingerprint
@@ -103,14 +103,14 @@ class _Work:
             notes.used.add("frames.selection")
         plan = plan_frames(numbers, place, config)
         flow = self.flow(self.cuts(plan, square, (height, width)), plan)
-        if not np.isfinite(flow.astype(np.float16)).all():
+        if not storable(flow):
             raise Unusable("flow_not_finite", "the flow holds values that are not finite; look at the frames")
 
         with notes.stage("picture"):
             shown = min(range(len(plan.positions)), key=lambda t: abs(plan.positions[t] - place))
             apex_cut = cut(apex_picture, square, config.crop.size)
             strip = draw_strip(apex_picture, landmarks, square, apex_cut, flow[shown])
-        intensity = np.hypot(flow[:, 0], flow[:, 1]).mean(axis=(1, 2))
+        intensity = [float(cv2.magnitude(u, v).mean()) for u, v in flow]
         about = {
             "depends": {name: self.task.determinants[name] for name in sorted(notes.used)},
             "apex": numbers[place],
@@ -120,7 +120,7 @@ class _Work:
             "frame_size": (width, height),
             "positions": [_number(numbers, position) for position in plan.positions],
             "inserted": len(plan.inserted),
-            "intensity": [round(float(value), 4) for value in intensity],
+            "intensity": [round(value, 4) for value in intensity],
             "remarks": notes.remarks,
         }
         about = json.loads(json.dumps(about))  # as it will be read back
@@ -188,9 +188,11 @@ class _Work:
         nearest = sorted(range(len(self.numbers)), key=lambda at: (abs(at - place), at))
         near = [self.numbers[at] for at in nearest if abs(at - place) <= reach]
         notes.used.add("landmark_model")
+        with notes.stage("load"):
+            detector = self.models.detector
         with notes.stage("landmarks"):
             try:
-                found = find_landmarks(self.models.detector, self.readable(near), self.config.crop.upsample)
+                found = find_landmarks(detector, self.readable(near), self.config.crop.upsample)
             except DataError as error:
                 raise Unusable("no_face", str(error)) from error
         number = int(found.frame)

@@ -70,7 +70,7 @@ def preprocess(
     """
     landmarks = landmarks or {}
     models = model_hashes(config, release, landmarks)
-    with tables.only_run(out, release.dataset), workers.terminate_as_interrupt():
+    with tables.only_run(out, release.dataset):
         return _preprocess(release, config, out, landmarks, models, worker_count, quiet)
 
 

@@ -18,6 +18,7 @@ from slstt.datasets.clip import Clip, Remark
 from slstt.files import write_text
 from slstt.preprocessing.pipeline import Result
 from slstt.preprocessing.record import Record
+from slstt.preprocessing.tables import only_writer
 
 CURVE_WIDTH, CURVE_HEIGHT, CURVE_MARGIN = 300, 64, 6
 """Of the intensity curve, in SVG units."""
@@ -67,11 +68,11 @@ def write_report(result: Result, out: Path) -> Path:
         apexes=Counter(record.about["apex_from"] for record in result.records.values()).most_common(),
         curve=(CURVE_WIDTH, CURVE_HEIGHT, CURVE_MARGIN),
     )
-    folder = out / "report"
-    write_text(folder / "parts" / f"{result.release.dataset}.html", part)
-    parts = {path.stem: Markup(path.read_text(encoding="utf-8")) for path in sorted((folder / "parts").glob("*.html"))}
-    page = folder / "index.html"
-    write_text(page, environment.get_template("report.html").render(parts=parts, version=__version__))
+    page, folder = out / "report" / "index.html", out / "report" / "parts"
+    with only_writer(out):
+        write_text(folder / f"{result.release.dataset}.html", part)
+        parts = {path.stem: Markup(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("[!.]*.html"))}
+        write_text(page, environment.get_template("report.html").render(parts=parts, version=__version__))
     return page
 
 

@@ -19,10 +19,7 @@ def draw_strip(
     x0, y0, side = (round(value * scale) for value in square)
     drawn = draw_landmarks(np.asarray(small, np.uint8), landmarks * scale, (x0, y0, side))
     cell = (HEIGHT, HEIGHT)
-    tiles = [
-        drawn,
-        cv2.resize(apex_cut, cell, interpolation=cv2.INTER_AREA),
-        cv2.resize(flow_wheel(flow), cell, interpolation=cv2.INTER_AREA),
-    ]
+    small_flow = np.stack([cv2.resize(part, cell, interpolation=cv2.INTER_AREA) for part in flow])
+    tiles = [drawn, cv2.resize(apex_cut, cell, interpolation=cv2.INTER_AREA), flow_wheel(small_flow)]
     strip = cv2.cvtColor(np.concatenate(tiles, axis=1), cv2.COLOR_RGB2BGR)
     return cv2.imencode(".jpg", strip, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()

@@ -31,7 +31,7 @@ def write_tables(
     DataError where a table that is there cannot be read.
     """
     remarks = list(remarks)
-    with _locked(out / ".tables.lock", wait=True):
+    with only_writer(out):
         _replace_rows(out / INDEX, INDEX_COLUMNS, dataset, [index_row(clip) for clip in clips])
         for name, action in ((FAILURES, "failure"), (FLAGS, "flag")):
             rows = [(r.dataset, r.subject, r.clip, f"{r.kind}: {r.reason}") for r in remarks if r.action == action]
@@ -53,6 +53,15 @@ def read_manifest(out: Path) -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """The versions of everything that computes: they may change a result in its last digits."""
     return {"slstt": __version__, **{name: metadata.version(name) for name in VERSIONED}}
+
+
+@contextmanager
+def only_writer(out: Path) -> Iterator[None]:
+    """Hold what the data sets in an output folder share, and clear away what killed runs left half-written there."""
+    with _locked(out / ".tables.lock", wait=True):
+        for part in [*out.glob(".*.part"), *out.glob("report/**/.*.part")]:
+            part.unlink(missing_ok=True)
+        yield
 
 
 @contextmanager
