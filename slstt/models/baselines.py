@@ -1,0 +1,88 @@
+"""The two small convolutional networks that people compare against on onset-to-apex flow maps.
+
+Written from their papers. Both take what SLSTT takes, clips (B, 1, 3, H, W) of one frame with channels u, v, strain.
+
+Shapes in this file: B clips, H x W pixels, K classes.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from slstt.errors import ConfigError
+
+NAMES = ("ststnet", "off_apexnet")
+
+
+class STSTNet(nn.Module):
+    """Shallow Triple Stream Three-dimensional CNN (Liong et al., FG 2019, arXiv 1902.03634, table I).
+
+    Three streams of 3, 5 and 8 kernels of 3x3 over all three channels, each max-pooled 3x3 with stride 3 (28 -> 10);
+    side by side (16 channels), average-pooled 2x2 (-> 5), one linear layer.
+    """
+
+    KERNELS = (3, 5, 8)
+
+    def __init__(self, image_size: int = 28, classes: int = 3) -> None:
+        super().__init__()
+        self.streams = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(3, kernels, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, stride=3, padding=1))
+            for kernels in self.KERNELS
+        )
+        side = ((image_size + 2 - 3) // 3 + 1) // 2
+        if side < 1:
+            raise ConfigError(f"model.image_size: {image_size} is too small for STSTNet; its maps have 28")
+        self.pool = nn.AvgPool2d(2)
+        self.classifier = nn.Linear(sum(self.KERNELS) * side**2, classes)
+
+    def forward(self, x: Float[Tensor, "B 1 3 H W"]) -> Float[Tensor, "B K"]:
+        """Clips (B, 1, 3, H, W) -> streams (B, 16, H / 3, W / 3) -> (B, 16, H / 6, W / 6) -> logits (B, K)."""
+        streams = torch.cat([stream(x[:, 0]) for stream in self.streams], dim=1)
+        return self.classifier(self.pool(streams).flatten(1))
+
+
+class OFFApexNet(nn.Module):
+    """OFF-ApexNet (Liong et al., Signal Processing: Image Communication 2019, arXiv 1805.08699, table 3).
+
+    u and v in a stream each: 6 kernels of 5x5, max pool 2x2, 16 kernels of 5x5, max pool 2x2; both side by side into
+    two fully connected layers of 1024. Strain is not looked at.
+    """
+
+    def __init__(self, image_size: int = 28, classes: int = 3, hidden: int = 1024) -> None:
+        super().__init__()
+        side = image_size // 4
+        if side < 1:
+            raise ConfigError(f"model.image_size: {image_size} is too small for OFF-ApexNet; its maps have 28")
+        self.u, self.v = (
+            nn.Sequential(
+                nn.Conv2d(1, 6, 5, padding=2),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
+                nn.Conv2d(6, 16, 5, padding=2),
+                nn.ReLU(),
+                nn.MaxPool2d(2),
+            )
+            for _ in range(2)
+        )
+        self.classifier = nn.Sequential(
+            nn.Linear(2 * 16 * side**2, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, classes),
+        )
+
+    def forward(self, x: Float[Tensor, "B 1 3 H W"]) -> Float[Tensor, "B K"]:
+        """Clips (B, 1, 3, H, W) -> u, v (B, 1, H, W) -> (B, 16, H / 4, W / 4) each -> logits (B, K)."""
+        u, v = self.u(x[:, 0, :1]), self.v(x[:, 0, 1:2])
+        return self.classifier(torch.cat((u.flatten(1), v.flatten(1)), dim=1))
+
+
+def baseline(name: str, image_size: int, classes: int) -> nn.Module:
+    """The network called `name`. Raises ConfigError for a name that is none of `NAMES`."""
+    match name:
+        case "ststnet":
+            return STSTNet(image_size, classes)
+        case "off_apexnet":
+            return OFFApexNet(image_size, classes)
+    raise ConfigError(f"model.name: '{name}' is unknown; choose {' or '.join(NAMES)}")
