@@ -18,7 +18,7 @@ from slstt.progress import Progress
 from slstt.training.executors import run_folds
 from slstt.training.features import compute_features, open_features
 from slstt.training.flow_dataset import FlowData, read_data
-from slstt.training.folds import Fold, choose
+from slstt.training.folds import Fold, audit, choose
 from slstt.training.inputs import Pictures
 from slstt.training.loso import Job, make_folds
 from slstt.training.run_folder import begin, fold_folder, is_done, locked, pool_finished
@@ -79,6 +79,8 @@ def train(
     data = read_data(settings.data, settings.model.image_size)
     folds = make_folds(settings, data)
     chosen = choose(folds, wanted, shard)
+    for fold in folds:
+        audit(fold, data.keys, fold.train)
     partial = wanted is not None or shard is not None
     device = device_of(settings)
     with ExitStack() as stack:

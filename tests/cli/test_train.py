@@ -1,0 +1,264 @@
+"""slstt-train end to end on a tiny cache: what it leaves, what it refuses, what it skips."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from slstt.cli.train import main
+from slstt.config.load import find_config, load_config
+from slstt.config.train import TrainConfig, identity, problems
+from slstt.datasets.cache import flow_path, read_flow, write_flow
+from slstt.evaluation.predictions import read_predictions
+from slstt.files import read_csv
+from slstt.models.pretrained import load_model, read_header
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+from tiny_runs import arguments, contents, settings_file, write_cache
+
+
+@pytest.fixture(scope="module")
+def flow_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_cache(tmp_path_factory.mktemp("flow"))
+
+
+@pytest.fixture(scope="module")
+def finished(flow_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run; read only."""
+    run = tmp_path_factory.mktemp("runs") / "finished"
+    assert main(arguments(flow_root, run)) == 0
+    return run
+
+
+def test_a_run_leaves_what_the_design_promises(flow_root: Path, tmp_path: Path, capsys) -> None:
+    run = tmp_path / "run"
+    more = ("run.save_models=true", "run.peek=true", "run.keep_checkpoints=true", "selection.method=inner")
+    assert main(arguments(flow_root, run, "selection.subjects=0.5", "data.normalize=train", *more)) == 0
+    said = capsys.readouterr()
+    assert "All 3 folds" in said.out and "UF1" in said.out and f"slstt-eval {run}" in said.out and said.err == ""
+    pooled = read_predictions(run / "predictions.csv")
+    assert len(pooled) == 18 and pooled.classes == ("negative", "positive", "surprise")
+    folds = json.loads((run / "folds.json").read_text())
+    assert [fold["name"] for fold in folds["folds"]] == ["smic-s01", "smic-s02", "smic-s03"]
+    for fold in folds["folds"]:
+        tested = f"smic/{fold['subject']}"
+        assert tested not in fold["train_subjects"] + fold["validation_subjects"] + fold["statistics_subjects"]
+        assert len(fold["test"]) == 6 and fold["statistics_subjects"] == fold["train_subjects"]
+        folder = run / "folds" / fold["name"]
+        names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+        expected = {"history.csv", "peek.csv", "inner.csv", "predictions.csv", "model.safetensors"}
+        assert names - {"last.pt", "previous.pt"} == expected
+        history = read_csv(folder / "history.csv", ("epoch", "train_loss", "learning_rate", "inner_uf1"))
+        assert [row["epoch"] for row in history] == ["1", "2", "3"]
+        assert len(read_csv(folder / "peek.csv", ("epoch", "true_label", "predicted_label"))) == 3 * 6
+        header = read_header(folder / "model.safetensors")
+        assert header["left_out"] == tested and len(json.loads(header["mean"])) == 3
+        assert load_model(folder / "model.safetensors").arguments["classes"] == 3
+    resolved = yaml.safe_load((run / "config.resolved.yaml").read_text())
+    assert resolved["training"]["epochs"] == 3 and resolved["run"]["peek"] is True
+    environment = json.loads((run / "environment.json").read_text())
+    assert environment["device"] in ("cpu", "cuda") and environment["seed"] == 0 and environment["torch"]
+
+
+def test_starting_again_computes_nothing_and_says_the_same(flow_root: Path, finished: Path, capsys) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.glob("folds/*/*.csv")}
+    assert main(arguments(flow_root, finished)) == 0
+    assert "All 3 folds" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in finished.glob("folds/*/*.csv")} == before
+    assert not list(finished.glob("folds/*/*.pt")), "finished folds keep no checkpoints"
+
+
+def test_a_lost_fold_is_computed_again_with_the_same_bits(flow_root: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert main(arguments(flow_root, run)) == 0
+    before = contents(run)
+    (run / "folds" / "smic-s02" / "predictions.csv").unlink()
+    (run / "predictions.csv").unlink()
+    assert main(arguments(flow_root, run)) == 0
+    assert contents(run) == before
+
+
+def test_folds_and_shards_share_a_run_and_end_as_one(flow_root: Path, finished: Path, tmp_path: Path, capsys) -> None:
+    run = tmp_path / "run"
+    assert main(arguments(flow_root, run, "--folds", "s02")) == 0
+    assert "PARTIAL: 1 of 3 folds" in capsys.readouterr().out
+    for part in (3, 1, 2):
+        assert main(arguments(flow_root, run, "--shard", f"{part}/3")) == 0
+    assert "All 3 folds" in capsys.readouterr().out
+    assert contents(run) == contents(finished)
+
+
+def test_a_failed_fold_leaves_the_others_and_its_reason(flow_root: Path, tmp_path: Path, capsys) -> None:
+    run = tmp_path / "run"
+    root = write_cache(tmp_path / "flow")
+    # One subject with absurd motion: every fold that trains on it fails, the one that tests it does not.
+    for path in flow_path(root, ("smic", "s03", "x")).parent.iterdir():
+        write_flow(path, np.full_like(read_flow(path), 6e4), "absurd")
+    recipe = ("training.optimizer=sgd", "training.learning_rate=1e4", "training.warmup_epochs=0")
+    wrong = main([word for word in arguments(root, run, *recipe) if word != "--quiet"])
+    said = capsys.readouterr()
+    assert wrong == 1
+    failures = sorted(run.glob("folds/*/failure.txt"))
+    assert [path.parent.name for path in failures] == ["smic-s01", "smic-s02"]
+    assert "lower training.learning_rate" in failures[0].read_text() and said.err.count(": failed: ") == 2
+    assert "PARTIAL: 1 of 3 folds" in said.out and len(read_predictions(run / "predictions.csv")) == 6
+
+
+def test_another_config_is_refused_and_every_differing_key_listed(flow_root: Path, finished: Path, capsys) -> None:
+    before = contents(finished)
+    assert main(arguments(flow_root, finished, "training.epochs=9", "model.width=32", "run.seed=4")) == 2
+    said = capsys.readouterr().err
+    for line in ("training.epochs: 3 -> 9", "model.width: 16 -> 32", "run.seed: 0 -> 4"):
+        assert line in said
+    assert contents(finished) == before
+
+
+def test_settings_without_effect_on_the_result_may_differ(flow_root: Path, finished: Path) -> None:
+    assert main(arguments(flow_root, finished, "run.checkpoint_seconds=1", "run.workers=7", "data.memory_gb=0")) == 0
+
+
+def test_other_clips_are_refused(finished: Path, tmp_path: Path, capsys) -> None:
+    other = write_cache(tmp_path / "flow", seed=1)
+    assert main(arguments(other, finished)) == 2
+    assert "the clips or their flow are not those of the run" in capsys.readouterr().err
+
+
+def test_a_folder_of_something_else_is_left_alone(flow_root: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    assert main(arguments(flow_root, tmp_path)) == 2
+    assert "holds other things than a run (thesis.tex)" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert main(arguments(flow_root, tmp_path / "file")) in (2, 3)
+    assert main(arguments(flow_root, tmp_path / "file" / "run")) == 3
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_missing_data_is_told_with_the_fix(flow_root: Path, tmp_path: Path, capsys) -> None:
+    argv = ["--config", str(settings_file(tmp_path)), "--out", str(tmp_path / "run")]
+    assert main(argv) == 2
+    assert "'data.root' must be given" in capsys.readouterr().err
+    assert main([*argv, f"data.root={tmp_path / 'absent'}"]) == 3
+    assert "no index.csv; run slstt-preprocess" in capsys.readouterr().err
+    assert main([*argv, f"data.root={flow_root}", "data.protocol=cde", "--shard", "9/3"]) == 2
+    assert "--shard 9/3: write i/n" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_wrong_names_types_and_combinations_are_all_told_at_once(flow_root: Path, tmp_path: Path, capsys) -> None:
+    assert main(arguments(flow_root, tmp_path, "training.epoch=4", "modle.width=8", "data.encoding=hsv_fram")) == 2
+    said = capsys.readouterr().err
+    assert (
+        "did you mean 'training.epochs'" in said
+        and "did you mean 'model'" in said
+        and "did you mean 'hsv_frame'" in said
+    )
+    more = ["training.warmup_epochs=3", "encoder.trainable=last:9", "training.augment.rotate=5", "data.normalize=train"]
+    assert main(arguments(flow_root, tmp_path / "run", *more, "run.device=cuda:7", "model.heads=3")) == 2
+    said = capsys.readouterr().err
+    for words in ("warmup_epochs", "frozen encoder", "'data.normalize'", "not a multiple of heads"):
+        assert words in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_check_tells_everything_and_touches_nothing(flow_root: Path, tmp_path: Path, capsys) -> None:
+    run = tmp_path / "run"
+    more = ("encoder.trainable=norm", "--check")
+    for words in (("--check",), more):
+        assert main(arguments(flow_root, run, *words)) == 0
+        said = capsys.readouterr().out
+        for words in ("folds     3: 0 done, 3 to do", "negative 4, positive 4, surprise 4", "time      about", "disk"):
+            assert words in said
+        assert not run.exists() and not list(tmp_path.iterdir())
+
+
+def test_check_knows_finished_folds_and_another_runs_folder(flow_root: Path, finished: Path, capsys) -> None:
+    assert main(arguments(flow_root, finished, "--check")) == 0
+    said = capsys.readouterr().out
+    assert "3 done, 0 to do" in said and "nothing to train" in said
+    assert main(arguments(flow_root, finished, "--check", "training.epochs=9")) == 2
+    assert main(arguments(flow_root, finished, "--check", "--folds", "s09")) == 2
+    assert "no subject 's09'; there are smic-s01" in capsys.readouterr().err
+
+
+def test_check_reports_data_weights_and_folder_at_once(flow_root: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "file").touch()
+    argv = arguments(tmp_path / "absent", tmp_path / "file" / "run", "--check", "model.pretrained=absent.pth")
+    assert main(argv) in (2, 3)
+    said = capsys.readouterr().err
+    assert "no index.csv" in said and "absent.pth" in said and "is a file" in said
+
+
+def test_frozen_features_are_stored_once_beside_the_folds(flow_root: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert main(arguments(flow_root, run, "encoder.trainable=norm")) == 0
+    stored = {path: path.stat().st_mtime_ns for path in run.glob("features/*/smic/*/*.safetensors")}
+    assert len(stored) == 18
+    (run / "folds" / "smic-s01" / "predictions.csv").unlink()
+    assert main(arguments(flow_root, run, "encoder.trainable=norm")) == 0
+    assert {path: path.stat().st_mtime_ns for path in stored} == stored
+
+
+def test_an_audit_failure_stops_the_run_before_any_training(
+    flow_root: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    from slstt.training import folds, session
+
+    def leaking(settings, data):
+        found = folds.leave_one_subject_out(data.keys)
+        return [folds.Fold(f.dataset, f.subject, (*f.train, f.test[0]), (), f.test) for f in found]
+
+    monkeypatch.setattr(session, "make_folds", leaking)
+    assert main(arguments(flow_root, tmp_path / "run")) == 3
+    assert "the test subject is in training" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "predictions.csv").exists()
+
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+SHIPPED = sorted([*CONFIGS.glob("paper/*.yaml"), *CONFIGS.glob("flow_maps/*.yaml"), CONFIGS / "demo.yaml"])
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_every_shipped_config_is_valid_and_goes_together(path: Path) -> None:
+    settings = load_config(TrainConfig, find_config(path), ["data.root=somewhere"])
+    assert problems(settings) == []
+    assert settings.selection.method == "last"
+
+
+def test_the_published_recipe_is_the_published_one() -> None:
+    settings = load_config(TrainConfig, find_config(Path("configs/paper/cde.yaml")))
+    training, model = settings.training, settings.model
+    assert (model.image_size, model.patch_size, model.width, model.depth, model.heads) == (384, 16, 768, 12, 12)
+    assert (model.lstm_layers, model.lstm_width, model.head_width, model.aggregator) == (3, 512, 256, "lstm")
+    assert (training.optimizer, training.learning_rate, training.momentum, training.weight_decay) == (
+        "sgd",
+        0.01,
+        0.9,
+        1e-4,
+    )
+    assert (training.epochs, training.schedule, training.step_epochs, training.step_factor) == (40, "step", 30, 0.1)
+    assert settings.encoder.trainable == "norm" and settings.data.encoding == "hsv_frame"
+
+
+def test_every_setting_says_what_it_does() -> None:
+    def undocumented(section, name):
+        for key, field in section.model_fields.items():
+            inner = field.annotation
+            if isinstance(inner, type) and hasattr(inner, "model_fields"):
+                yield from undocumented(inner, f"{name}{key}.")
+            elif not field.description:
+                yield f"{name}{key}"
+
+    assert list(undocumented(TrainConfig, "")) == []
+
+
+def test_the_identity_of_a_run_ignores_where_and_how_fast() -> None:
+    def changed(**run) -> TrainConfig:
+        return TrainConfig.model_validate({"run": run})
+
+    plain = identity(TrainConfig())
+    assert identity(changed(executor="ray", workers=3, checkpoint_seconds=5.0, ray={"retries": 1})) == plain
+    for difference in ({"seed": 1}, {"threads_per_fold": 2}, {"device": "cpu"}, {"precision": "bf16"}, {"peek": True}):
+        assert identity(changed(**difference)) != plain
