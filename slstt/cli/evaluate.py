@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--no-report", action="store_true", help="only the tables and metrics.json: no figures, no page"
     )
+    parser.add_argument("--check", action="store_true", help="read and score, say what would be written, write nothing")
     return command.run(parser, _evaluate, argv)
 
 
@@ -44,25 +45,28 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"{arguments.runs[0]}: the same run twice; name two runs to compare")
     runs = [read_run(folder) for folder in arguments.runs]
     comparison = _compared(runs, arguments.allow_partial) if len(runs) == 2 else None
-    found = []
-    for run in runs:
-        metrics = evaluate(run)
-        write_json(run.folder / "metrics.json", metrics)
-        found.append(metrics)
-        if not arguments.json:
+    found = [evaluate(run) for run in runs]
+    if not arguments.check:
+        for run, metrics in zip(runs, found, strict=True):
+            write_json(run.folder / "metrics.json", metrics)
+        if comparison is not None:
+            write_json(runs[0].folder / "comparison.json", comparison.as_dict())
+    if not arguments.json:
+        for run, metrics in zip(runs, found, strict=True):
             _print_result(run, metrics)
-    if comparison is not None:
-        write_json(runs[0].folder / "comparison.json", comparison.as_dict())
-        if not arguments.json:
+        if comparison is not None:
             _print_comparison(comparison)
-    if arguments.json:
+    else:
         value: Any = found[0] if comparison is None else {"runs": found, "comparison": comparison.as_dict()}
         print(json.dumps(value, indent=2, ensure_ascii=True), flush=True)
-    _write_tables(runs, found, comparison)
-    if arguments.attention:
-        _write_attention(runs, arguments.quiet)
-    if not arguments.no_report:
-        _write_reports(runs, found, comparison, silent=arguments.json or arguments.quiet)
+    if arguments.check:
+        _say_what_would_be_written(runs, arguments)
+    else:
+        _write_tables(runs, found, comparison)
+        if arguments.attention:
+            _write_attention(runs, arguments.quiet)
+        if not arguments.no_report:
+            _write_reports(runs, found, comparison, silent=arguments.json or arguments.quiet)
     partial = [run for run in runs if run.missing]
     for run in partial:
         end = "" if arguments.allow_partial else "; exit code 1 (--allow-partial accepts it)"
@@ -71,6 +75,14 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     return 1 if partial and not arguments.allow_partial else 0
+
+
+def _say_what_would_be_written(runs: Sequence[Run], arguments: argparse.Namespace) -> None:
+    names = ["metrics.json", "table.md", "table.tex", *(["comparison.json in the first"] if len(runs) == 2 else [])]
+    names += [] if arguments.no_report else ["report.html", "figures/"]
+    names += ["figures of attention"] if arguments.attention else []
+    folders = " and ".join(str(run.folder) for run in runs)
+    print(f"would be written to {printable(folders)}: {', '.join(names)}; nothing was (--check)", file=sys.stderr)
 
 
 def _compared(runs: Sequence[Run], allow_partial: bool) -> Comparison:

@@ -49,6 +49,14 @@ def test_an_independent_ten_line_script_gives_the_same_figures(finished: Path) -
     assert metrics["full"]["uar"] == pytest.approx(sum(h / t for h, t in zip(hits, true, strict=True)) / len(classes))
 
 
+def test_check_scores_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_predictions(tmp_path / "predictions.csv", predictions())
+    assert main([str(tmp_path), "--check"]) == 0
+    out, err = capsys.readouterr()
+    assert "UF1" in out and "metrics.json, table.md, table.tex, report.html, figures/" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions.csv"]
+
+
 def test_json_prints_metrics_and_nothing_else(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(finished), "--json", "--no-report"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads((finished / "metrics.json").read_text())
