@@ -131,6 +131,11 @@ def locked(path: Path, shared: bool = False, wait: float | None = None, busy: st
                 if until is not None and time.monotonic() >= until:
                     raise ConfigError(busy) from None
                 time.sleep(0.05)
+            except OSError as error:
+                raise DataError(
+                    f"{path}: this file system offers no locks ({error.strerror}); mount it with flock or choose "
+                    "another --out"
+                ) from error
         yield
     finally:
         os.close(handle)

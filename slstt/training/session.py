@@ -23,10 +23,13 @@ from slstt.training.inputs import Pictures
 from slstt.training.loso import Job, make_folds
 from slstt.training.run_folder import begin, fold_folder, is_done, locked, pool_finished
 from slstt.training.stopping import Stop
-from slstt.training.trainer import make_model
+from slstt.training.trainer import make_slstt
 
 ORPHAN_SECONDS = 60.0
-"""How long the only process of a run waits for a fold: a worker of a killed predecessor may still be saving it."""
+"""How long the only command at a run waits for a fold: a worker of a killed predecessor may still be saving it.
+
+Under Ray a task waits for ever: the fold's holder is either alive, and then finishes it, or the kernel lets go of it.
+"""
 
 
 def machine_problems(settings: TrainConfig) -> list[str]:
@@ -89,7 +92,8 @@ def train(
         begin(run, settings, data, folds, device)
         if settings.encoder.trainable != "all":
             prepare_features(settings, data, run, torch.device(device), quiet)
-        job = Job(settings, run, tuple(folds), data.fingerprint, device, wait=0.0 if partial else ORPHAN_SECONDS)
+        patience = None if settings.run.executor == "ray" else 0.0 if partial else ORPHAN_SECONDS
+        job = Job(settings, run, tuple(folds), data.fingerprint, device, patience)
         failed = _train_folds(job, data, folds, chosen, stop, quiet)
         pooled, unfinished = pool_finished(run, folds)
     if stop():
@@ -104,7 +108,7 @@ def train(
 
 def prepare_features(settings: TrainConfig, data: FlowData, run: Path, device: torch.device, quiet: bool) -> int:
     """Compute the frozen encoder's missing features, once for all folds; returns the number of frames encoded."""
-    model = make_model(settings, len(data.classes))
+    model = make_slstt(settings, len(data.classes))
     features = open_features(model, data, settings, run)
     with locked(features.folder / ".lock"):  # of several shards one computes, the others find it done
         missing = len(features.missing())

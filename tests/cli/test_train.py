@@ -1,6 +1,9 @@
 """slstt-train end to end on a tiny cache: what it leaves, what it refuses, what it skips."""
 
+import importlib.util
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -214,6 +217,35 @@ def test_an_audit_failure_stops_the_run_before_any_training(
     assert main(arguments(flow_root, tmp_path / "run")) == 3
     assert "the test subject is in training" in capsys.readouterr().err
     assert not (tmp_path / "run" / "predictions.csv").exists()
+
+
+def test_tensorboard_is_written_where_it_is_installed_and_asked_for_by_name_where_not(
+    flow_root: Path, tmp_path: Path, capsys
+) -> None:
+    code = main(arguments(flow_root, tmp_path / "run", "run.tensorboard=true"))
+    if importlib.util.find_spec("tensorboard") is None:
+        assert code == 2 and "pip install 'slstt[tensorboard]'" in capsys.readouterr().err
+    else:
+        assert code == 0 and len(list((tmp_path / "run").glob("folds/*/tensorboard/events*"))) == 3
+
+
+@pytest.mark.slow
+def test_the_job_arrays_script_hands_its_arguments_on(flow_root: Path, tmp_path: Path) -> None:
+    """The script under bash, with an srun that just runs the command: Slurm itself is not at hand."""
+    (tmp_path / "srun").write_text('#!/bin/bash\nexec "$@"\n')
+    (tmp_path / "srun").chmod(0o755)
+    script = Path(__file__).parents[2] / "scripts" / "slurm_array.sh"
+    for part in (1, 2):
+        environment = {
+            **os.environ,
+            "PATH": f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "SLURM_ARRAY_TASK_ID": str(part),
+            "SLURM_ARRAY_TASK_COUNT": "2",
+        }
+        argv = ["bash", str(script), str(settings_file(flow_root)), str(tmp_path / "run"), f"data.root={flow_root}"]
+        said = subprocess.run(argv, env=environment, capture_output=True, text=True)
+        assert said.returncode == 0, said.stderr
+        assert ("All 3 folds" if part == 2 else "PARTIAL: 2 of 3 folds") in said.stdout
 
 
 CONFIGS = Path(__file__).parents[2] / "configs"

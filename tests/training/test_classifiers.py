@@ -1,0 +1,120 @@
+"""What SLSTT is compared with runs on the same folds and leaves the same files."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.model_selection import LeaveOneGroupOut
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from slstt.cli.train import main
+from slstt.datasets import flow_maps
+from slstt.evaluation.metrics import uf1
+from slstt.evaluation.predictions import read_predictions
+from slstt.models.pretrained import save_model
+from slstt.models.slstt import SLSTT
+from slstt.training.encodings import normalize_each
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "flow_maps"
+CLASSES = ("negative", "positive", "surprise")
+SIZES = ("model.width=16", "model.depth=1", "model.heads=2")
+
+
+@pytest.fixture(scope="module")
+def maps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """18 flow maps of three SMIC-like subjects that each class marks elsewhere."""
+    root, generator = tmp_path_factory.mktemp("maps"), np.random.default_rng(0)
+    lines = ["dataset,subject,clip,label"]
+    for subject in ("s1", "s2", "s3"):
+        for number in range(6):
+            label = number % 3
+            picture = generator.normal(128, 25, (28, 28, 3))
+            picture[9 * label : 9 * label + 9, 4:24, label % 2] += 60
+            name = f"{subject}_{'ne po sur'.split()[label]}_{number + 1:02}"
+            cv2.imwrite(str(root / f"{subject}_{name} .png"), np.clip(picture, 0, 255).astype(np.uint8)[..., ::-1])
+            lines.append(f"smic,{subject},{name},{label}")
+    (root / "labels.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def run(config: str, maps: Path, out: Path, *more: str) -> int:
+    return main(["--config", str(CONFIGS / config), "--out", str(out), "--quiet", f"data.root={maps}", *more])
+
+
+@pytest.mark.parametrize(("kind", "kernel", "penalty"), [("svm_linear", "linear", 3e-4), ("svm_rbf", "rbf", 1.0)])
+def test_an_svm_run_is_what_sklearn_gives_on_the_same_folds(kind: str, kernel: str, penalty: float, maps: Path, tmp_path: Path) -> None:  # fmt: skip
+    assert run(f"{kind}.yaml", maps, tmp_path / "run") == 0
+    found = read_predictions(tmp_path / "run" / "predictions.csv")
+    data = flow_maps.read(maps)
+    assert found.keys == data.keys and found.true == data.labels
+    x = normalize_each(torch.from_numpy(data.maps)[:, None]).flatten(1).numpy()
+    subjects = np.array([key[1] for key in data.keys])
+    labels = np.array([CLASSES.index(label) for label in data.labels])
+    expected = np.zeros((len(x), 3))
+    for train, test in LeaveOneGroupOut().split(x, labels, subjects):
+        machine = make_pipeline(StandardScaler(), SVC(C=penalty, kernel=kernel, class_weight="balanced"))
+        scores = machine.fit(x[train], labels[train]).decision_function(x[test])
+        expected[test] = F.softmax(torch.from_numpy(scores), 1).numpy()
+    np.testing.assert_allclose(found.probabilities, expected, atol=1e-6)  # the CSV rounds
+    assert not (tmp_path / "run" / "folds" / "smic-s01" / "history.csv").exists()
+
+
+@pytest.mark.parametrize("name", ["ststnet", "off_apexnet"])
+def test_published_networks_train_on_the_same_folds(name: str, maps: Path, tmp_path: Path) -> None:
+    more = ("training.epochs=12", "training.learning_rate=3e-3", "training.batch_size=4", "data.normalize=map")
+    assert run(f"{name}.yaml", maps, tmp_path / "run", *more) == 0
+    found = read_predictions(tmp_path / "run" / "predictions.csv")
+    assert uf1(found.true, found.predicted, CLASSES) > 0.6  # chance is 0.33
+    assert len((tmp_path / "run" / "folds" / "smic-s01" / "history.csv").read_text().splitlines()) == 13
+
+
+def test_a_pretrained_classifier_predicts_without_learning(maps: Path, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    model = SLSTT(28, 28, 16, 1, 2, classes=3, aggregator="mean").eval()
+    save_model(model, tmp_path / "model.safetensors")
+    more = ("classifier.name=pretrained", f"model.pretrained={tmp_path / 'model.safetensors'}")
+    assert run("svm_linear.yaml", maps, tmp_path / "run", *more) == 0
+    found = read_predictions(tmp_path / "run" / "predictions.csv")
+    with torch.no_grad():
+        x = normalize_each(torch.from_numpy(flow_maps.read(maps).maps)[:, None])
+        expected = model(x).double().softmax(1).numpy()
+    np.testing.assert_allclose(found.probabilities, expected, atol=1e-6)
+
+
+def test_an_svm_on_frozen_features_sees_the_encoder_s_output(maps: Path, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    model = SLSTT(28, 28, 16, 1, 2, classes=3, aggregator="mean").eval()
+    save_model(model, tmp_path / "model.safetensors")
+    more = (*SIZES, f"model.pretrained={tmp_path / 'model.safetensors'}", "encoder.trainable=none")
+    assert run("svm_rbf.yaml", maps, tmp_path / "run", *more) == 0
+    found = read_predictions(tmp_path / "run" / "predictions.csv")
+    data = flow_maps.read(maps)
+    with torch.no_grad():
+        x = model.encode(normalize_each(torch.from_numpy(data.maps)[:, None])[:, 0]).numpy()
+    tested = np.array([key[1] == "s01" for key in data.keys])
+    machine = make_pipeline(StandardScaler(), SVC(class_weight="balanced")).fit(
+        x[~tested], np.array(data.labels)[~tested]
+    )
+    expected = F.softmax(torch.from_numpy(machine.decision_function(x[tested])), 1).numpy()
+    np.testing.assert_allclose(found.probabilities[tested], expected, atol=1e-4)
+
+
+def test_what_does_not_go_together_is_refused(maps: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = ("encoder.trainable=norm", "training.augment.mirror=true", "run.save_models=true")
+    assert run("svm_rbf.yaml", maps, tmp_path / "run", *wrong) == 2
+    error = capsys.readouterr().err
+    assert all(name in error for name in ("'encoder.trainable'", "'training.augment'", "'run.save_models'"))
+    assert run("ststnet.yaml", maps, tmp_path / "run", "data.kind=cache", "model.pretrained=x") == 2
+    error = capsys.readouterr().err
+    assert "takes maps of one frame" in error and "no SLSTT encoder" in error
+    assert run("svm_rbf.yaml", maps, tmp_path / "run", "classifier.name=pretrained") == 2
+    assert "needs model.pretrained" in capsys.readouterr().err
+    save_model(SLSTT(28, 28, 16, 1, 2, classes=5, aggregator="mean"), tmp_path / "five.safetensors")
+    five = ("classifier.name=pretrained", f"model.pretrained={tmp_path / 'five.safetensors'}")
+    assert run("svm_rbf.yaml", maps, tmp_path / "run", *five) == 2
+    assert "has classes 5 and this run needs 3" in capsys.readouterr().err
