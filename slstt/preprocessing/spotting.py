@@ -7,13 +7,13 @@ from numpy import ndarray
 
 from slstt.preprocessing.flow import onset_flow
 
-SIZE = 160
-"""Side of the picture on which strength is measured: an expression moves regions, not pixels."""
+SIZE = 256
+"""Side of the picture on which strength is measured; on a smaller one Farneback spreads a blink over half the face."""
 STRONGEST = 0.2
 """Share of the face whose flow counts: an expression moves a part of it, and the rest holds only noise."""
 
-EYES = 0.1
-"""How far around the eyes flow is left out, as a share of SIZE: Farneback's window spreads a blink that far."""
+EYES = 0.08
+"""How far around the eyes flow is left out, as a share of the side: Farneback's window spreads a blink that far."""
 
 
 def spot(

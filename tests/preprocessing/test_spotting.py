@@ -13,6 +13,8 @@ from slstt.pictures import read_image
 from slstt.preprocessing.crop import cut, face_square
 from slstt.preprocessing.spotting import SIZE, face_mask, spot
 
+SIDE = 160
+"""Of the made pictures."""
 FACE = np.array(
     [(20 + 120 * i / 16, 60 + 80 * np.sin(np.pi * i / 16)) for i in range(17)]  # jaw
     + [(35 + 90 * i / 9, 45) for i in range(10)]  # brows
@@ -24,13 +26,13 @@ FACE = np.array(
 
 
 def _texture(seed: int = 0) -> np.ndarray:
-    noise = np.random.default_rng(seed).uniform(0, 255, (SIZE, SIZE)).astype(np.float32)
+    noise = np.random.default_rng(seed).uniform(0, 255, (SIDE, SIDE)).astype(np.float32)
     return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 2), np.zeros(0), 0, 255, cv2.NORM_MINMAX)
 
 
 def _clip(lift: np.ndarray, drift: np.ndarray) -> np.ndarray:
     """Frames in which a mouth corner is lifted by `lift` pixels and the head moved right by `drift` pixels."""
-    y, x = np.mgrid[:SIZE, :SIZE].astype(np.float32)
+    y, x = np.mgrid[:SIDE, :SIDE].astype(np.float32)
     corner = np.exp(-((x - 98) ** 2 + (y - 112) ** 2) / (2 * 14**2))
     texture = _texture()
     frames = [
@@ -51,7 +53,7 @@ def test_the_peak_of_a_local_motion_is_found_in_spite_of_a_drifting_head(apex: i
 
 
 def test_motion_outside_the_face_and_in_the_eyes_does_not_count() -> None:
-    mask = face_mask(FACE, (SIZE, SIZE))
+    mask = face_mask(FACE, (SIDE, SIDE))
     assert not mask[5, 5] and not mask[155, 155] and not mask[62, 45] and not mask[62, 85]
     assert mask[100, 80] and mask[130, 80]
     assert mask.mean() > 0.15, "most of this face still counts"
