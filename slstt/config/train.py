@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from slstt.config.load import Section
+from slstt.config.model import Classifier, Encoder, Model, classifier_problems
 
 ENCODINGS = ("uv_magnitude", "uv_strain", "hsv_frame", "hsv_clip")
 
@@ -36,61 +37,6 @@ class Data(Section):
     )
     memory_gb: float = Field(
         default=4.0, ge=0, description="Flow kept in memory per process at most; the rest is read as needed."
-    )
-
-
-class Model(Section):
-    """The network's sizes; the paper's by default. The number of classes is the protocol's."""
-
-    image_size: int = Field(
-        default=384, ge=1, description="Side of the pictures in pixels; flow of another size is resized."
-    )
-    patch_size: int = Field(default=16, ge=1, description="Side of a patch in pixels; must divide image_size.")
-    width: int = Field(default=768, ge=1, description="Numbers per token; a multiple of heads.")
-    depth: int = Field(default=12, ge=1, description="Encoder blocks.")
-    heads: int = Field(default=12, ge=1, description="Attention heads.")
-    mlp_ratio: float = Field(default=4.0, gt=0, description="Hidden width of a block's MLP in units of width.")
-    aggregator: Literal["lstm", "mean"] = Field(
-        default="lstm", description="How the frames' features become one answer."
-    )
-    drop_path: float = Field(
-        default=0.1, ge=0, lt=1, description="Rate of the last block's DropPath; the others' rise to it."
-    )
-    regularizer: Literal["drop_path", "dropout"] = Field(
-        default="drop_path", description="Drop whole branches or single numbers."
-    )
-    norm: Literal["pre", "post"] = Field(
-        default="pre", description="LayerNorm before (ViT) or after (first Transformer) a branch."
-    )
-    gelu: Literal["exact", "tanh"] = Field(
-        default="exact", description="`tanh` is what the released SLSTT weights expect."
-    )
-    lstm_width: int = Field(default=512, ge=1, description="Hidden width of the LSTM.")
-    lstm_layers: int = Field(default=3, ge=1, description="Layers of the LSTM.")
-    head_width: int = Field(default=256, ge=1, description="Width of the layer between LSTM and classes.")
-    checkpointing: bool = Field(
-        default=False, description="Less memory for about a third more time (activation checkpointing)."
-    )
-    pretrained: str | None = Field(
-        default=None,
-        description="Encoder weights to start from: `imagenet`, a torchvision name, a file, or null for random ones.",
-    )
-
-
-class Encoder(Section):
-    """Which part of the encoder learns."""
-
-    trainable: str = Field(
-        default="all",
-        pattern=r"^(all|last:[1-9][0-9]*|norm|none)$",
-        description="`all`; `last:<n>` blocks and the last norm; `norm` alone; `none`. What is frozen is computed once "
-        "per frame and kept on disk.",
-    )
-    cache: Path | None = Field(
-        default=None, description="Folder for frozen features; null for `features` in the run folder."
-    )
-    precision: Literal["fp32", "bf16"] = Field(
-        default="fp32", description="Arithmetic of the frozen part; bf16 pays on a GPU."
     )
 
 
@@ -211,6 +157,7 @@ class TrainConfig(Section):
     data: Data = Data()
     model: Model = Model()
     encoder: Encoder = Encoder()
+    classifier: Classifier = Classifier()
     training: Training = Training()
     selection: Selection = Selection()
     run: Run = Run()
@@ -287,6 +234,16 @@ def problems(settings: TrainConfig) -> list[str]:
             )
         if settings.model.checkpointing and not settings.encoder.trainable.startswith("last"):
             found.append("'model.checkpointing' saves nothing when no block learns; set it to false")
+    found += classifier_problems(settings.classifier, settings.model, settings.encoder)
+    if settings.classifier.name in ("ststnet", "off_apexnet") and data.kind != "flow_maps":
+        found.append(f"'classifier.name': {settings.classifier.name} takes maps of one frame; use data.kind: flow_maps")
+    if settings.classifier.name != "slstt":
+        if settings.run.save_models or settings.selection.method == "inner":
+            found.append(
+                "'run.save_models' and selection.method=inner are for classifier.name=slstt alone; leave them out"
+            )
+        if settings.classifier.trained_at_once and augment != Augment():
+            found.append(f"'training.augment': {settings.classifier.name} learns from each clip as it is; leave it out")
     training = settings.training
     if training.warmup_epochs >= training.epochs:
         found.append(f"'training.warmup_epochs': {training.warmup_epochs:g} leaves nothing of {training.epochs} epochs")

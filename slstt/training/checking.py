@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from slstt.config.train import TrainConfig
 from slstt.datasets.protocols import PROTOCOLS, manifest_difference
@@ -116,7 +117,7 @@ def _fold_lines(settings: TrainConfig, data: FlowData, chosen: Sequence[Fold], r
 
 
 def _cost_lines(
-    settings: TrainConfig, data: FlowData, model: SLSTT, todo: Sequence[Fold], run: Path, device: str
+    settings: TrainConfig, data: FlowData, model: nn.Module, todo: Sequence[Fold], run: Path, device: str
 ) -> list[str]:
     learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
     every = sum(p.numel() for p in model.parameters())
@@ -127,8 +128,8 @@ def _cost_lines(
         + (f" x {workers}" if settings.run.executor == "processes" else "")
         + f", {settings.run.threads_per_fold} CPU threads per fold",
     ]
-    if not todo:
-        return [*lines, "time      nothing to train"]
+    if not todo or settings.classifier.trained_at_once:
+        return [*lines, "time      nothing to train" if not todo else "time      no epochs: each fold takes seconds"]
     seconds, frozen = _measure(settings, data, model, todo[0], run, device)
     steps = sum(settings.training.epochs * len(batches(fold.train, settings.training.batch_size)) for fold in todo)
     lines.append(
@@ -139,7 +140,7 @@ def _cost_lines(
     checkpoints = learning * 4 * states * 2
     kept = len(todo) if settings.run.keep_checkpoints else min(workers, len(todo))
     disk = kept * checkpoints + (len(todo) * every * 4 if settings.run.save_models else 0)
-    if settings.encoder.trainable != "all":
+    if isinstance(model, SLSTT) and settings.encoder.trainable != "all":
         disk += _missing_bytes(open_features(model, data, settings, run))
     folder = run
     while not folder.exists():
@@ -153,7 +154,7 @@ def _cost_lines(
 
 
 def _measure(
-    settings: TrainConfig, data: FlowData, model: SLSTT, fold: Fold, run: Path, device: str
+    settings: TrainConfig, data: FlowData, model: nn.Module, fold: Fold, run: Path, device: str
 ) -> tuple[float, float]:
     """(seconds of one training step, seconds for all missing frozen features), each from one measurement."""
     torch.set_num_threads(settings.run.threads_per_fold)
@@ -165,7 +166,7 @@ def _measure(
     generator = torch.Generator().manual_seed(0)
     state = FoldState(model, settings.training)
     inputs, frozen_seconds, x = Pictures(data, settings, on, fold.train), 0.0, None
-    if settings.encoder.trainable != "all":
+    if isinstance(model, SLSTT) and settings.encoder.trainable != "all":
         begun = time.perf_counter()
         (_, flow), *_ = inputs.read([indices[:1]])
         with torch.no_grad():

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from slstt.config.train import Training
-from slstt.models.slstt import SLSTT
 from slstt.training.recipe import Average, make_optimizer
 
 FORMAT = 1
@@ -32,7 +31,7 @@ class Progressed:
 class FoldState:
     """Model, optimizer, averaged weights, position (epoch and step, from 0) and running loss of one fold."""
 
-    def __init__(self, model: SLSTT, training: Training) -> None:
+    def __init__(self, model: nn.Module, training: Training) -> None:
         self.model = model
         self.optimizer = make_optimizer(model, training)
         self.average = Average(self.learning(), training.ema) if training.ema is not None else None

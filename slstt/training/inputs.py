@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from slstt.config.train import TrainConfig
 from slstt.models.slstt import SLSTT
@@ -47,7 +47,7 @@ class Pictures:
             return (pictures - self.mean) / self.deviation
         return normalize_each(pictures) if self.settings.data.normalize == "map" else pictures
 
-    def forward(self, model: SLSTT, pictures: Tensor) -> Tensor:
+    def forward(self, model: nn.Module, pictures: Tensor) -> Tensor:
         """Logits (B, K)."""
         return model(pictures)
 
@@ -79,8 +79,9 @@ class FrozenFeatures:
         """The view as it is."""
         return views[:, 0]
 
-    def forward(self, model: SLSTT, features: Tensor) -> Tensor:
+    def forward(self, model: nn.Module, features: Tensor) -> Tensor:
         """Logits (B, K)."""
+        assert isinstance(model, SLSTT)  # nothing else has a frozen encoder
         return model.forward_from(features)
 
     def _load(self, indices: Sequence[int]) -> Tensor:

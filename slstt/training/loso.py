@@ -14,14 +14,16 @@ from slstt.config.train import TrainConfig
 from slstt.errors import ConfigError, DataError
 from slstt.evaluation.predictions import Predictions, write_predictions
 from slstt.files import write_csv, write_text
+from slstt.models.slstt import SLSTT
 from slstt.training.checkpoint import remove_checkpoints
+from slstt.training.classifiers import classify_fold
 from slstt.training.features import Features, open_features
 from slstt.training.flow_dataset import FlowData, read_data
 from slstt.training.fold_state import Row
 from slstt.training.folds import Fold, audit, leave_one_subject_out, with_validation
 from slstt.training.inputs import FrozenFeatures, Pictures
 from slstt.training.run_folder import fold_folder, is_done, locked
-from slstt.training.trainer import FoldFailed, Inputs, Trained, make_model, train_fold, write_history
+from slstt.training.trainer import FoldFailed, Inputs, Trained, make_slstt, train_fold, write_history
 
 PEEK_COLUMNS = ("epoch", "dataset", "subject", "clip", "true_label", "predicted_label")
 FAILURE = "failure.txt"
@@ -74,7 +76,7 @@ class FoldTrainer:
     @cached_property
     def features(self) -> Features:
         """The frozen encoder's features; computed before the folds are (see `prepare`)."""
-        return open_features(make_model(self.settings, len(self.data.classes)), self.data, self.settings, self.job.run)
+        return open_features(make_slstt(self.settings, len(self.data.classes)), self.data, self.settings, self.job.run)
 
     def train(
         self,
@@ -106,9 +108,11 @@ class FoldTrainer:
                         board.add_scalar(name, value, epoch)
 
             try:
-                trained = train_fold(
-                    fold, self.data, self.settings, self._inputs(fold), folder, self.device, stop, heard, say
-                )
+                inputs = self._inputs(fold)
+                if self.settings.classifier.trained_at_once:
+                    trained = classify_fold(fold, self.data, self.settings, inputs, self.device)
+                else:
+                    trained = train_fold(fold, self.data, self.settings, inputs, folder, self.device, stop, heard, say)
             except (FoldFailed, torch.OutOfMemoryError) as error:
                 reason = " ".join(str(error).split())
                 write_text(folder / FAILURE, reason + "\n")
@@ -142,7 +146,7 @@ class FoldTrainer:
         if fold.validation:
             rows = [(trained.epoch, *key, *labels) for key, *labels in zip(keys, true, predicted, strict=True)]
             write_csv(folder / "inner.csv", PEEK_COLUMNS, rows)
-        if settings.run.save_models:
+        if settings.run.save_models and isinstance(trained.model, SLSTT):
             from slstt.models.pretrained import save_model  # torchvision takes seconds to import
 
             save_model(trained.model, folder / "model.safetensors", self._header(fold))

@@ -36,7 +36,7 @@ PRESENT = 0.1
 """Intensity (0..1) from which a unit counts as present."""
 FORMAT = 1
 
-Row = dict[str, float]
+Row = dict[str, int | float]
 
 
 @dataclass(frozen=True)

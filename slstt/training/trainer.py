@@ -10,15 +10,18 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from slstt.config.train import TrainConfig
+from slstt.errors import ConfigError
 from slstt.evaluation.metrics import uf1_of
 from slstt.files import write_csv
+from slstt.models import baselines
 from slstt.models.slstt import SLSTT, set_trainable
 from slstt.training.checkpoint import load_checkpoint, save_checkpoint
 from slstt.training.flow_dataset import FlowData
@@ -38,7 +41,7 @@ class FoldFailed(Exception):
 class Trained:
     """A finished fold."""
 
-    model: SLSTT
+    model: nn.Module
     probabilities: np.ndarray
     """(N, K) float64 of the test clips, in the fold's order."""
     progressed: Progressed
@@ -46,8 +49,31 @@ class Trained:
     """The epoch, from 1, whose weights predict."""
 
 
-def make_model(settings: TrainConfig, classes: int) -> SLSTT:
-    """The network every fold starts from: its weights follow from run.seed and model.pretrained alone."""
+def make_model(settings: TrainConfig, classes: int) -> nn.Module:
+    """What classifier.name calls for, before it learns; SLSTT comes from `make_slstt`.
+
+    Raises ConfigError where classifier.name is pretrained and the file tells another number of classes apart.
+    """
+    name, source = settings.classifier.name, settings.model.pretrained
+    if name in baselines.NAMES:
+        torch.manual_seed(seed_of(settings.run.seed, "weights"))
+        return baselines.baseline(name, settings.model.image_size, classes)
+    if name == "pretrained" and source is not None:
+        from slstt.models.pretrained import find_weights, load_model  # torchvision takes seconds to import
+
+        known = load_model(find_weights(source))
+        for key, wanted in (("classes", classes), ("image_size", settings.model.image_size)):
+            if known.arguments[key] != wanted:
+                raise ConfigError(
+                    f"classifier.name: pretrained, but {source} has {key} {known.arguments[key]} and this run needs "
+                    f"{wanted}; change data.protocol or model.image_size, or train"
+                )
+        return known
+    return make_slstt(settings, classes)
+
+
+def make_slstt(settings: TrainConfig, classes: int) -> SLSTT:
+    """The SLSTT every fold starts from: its weights follow from run.seed and model.pretrained alone."""
     torch.manual_seed(seed_of(settings.run.seed, "weights"))
     model = SLSTT(classes=classes, **settings.model.model_dump(exclude={"pretrained"}))
     if settings.model.pretrained is not None:
@@ -141,7 +167,7 @@ def write_history(folder: Path, history: Sequence[Row]) -> None:
 
 
 def predict(
-    model: SLSTT, inputs: Inputs, indices: Sequence[int], settings: TrainConfig, device: torch.device
+    model: nn.Module, inputs: Inputs, indices: Sequence[int], settings: TrainConfig, device: torch.device
 ) -> tuple[np.ndarray, Tensor]:
     """The clips' class probabilities, (N, K) float64, and logits (N, K) float32 on the CPU, in evaluation mode."""
     model.eval()
@@ -156,7 +182,7 @@ def predict(
 def one_step(
     state: FoldState,
     x: Tensor,
-    forward: Callable[[SLSTT, Tensor], Tensor],
+    forward: Callable[[Any, Tensor], Tensor],
     targets: Tensor,
     weights: Tensor,
     settings: TrainConfig,

@@ -35,7 +35,7 @@ def maps(tmp_path_factory: pytest.TempPathFactory) -> Path:
             label = number % 3
             picture = generator.normal(128, 25, (28, 28, 3))
             picture[9 * label : 9 * label + 9, 4:24, label % 2] += 60
-            name = f"{subject}_{'ne po sur'.split()[label]}_{number + 1:02}"
+            name = f"{subject}_{('ne', 'po', 'sur')[label]}_{number + 1:02}"
             cv2.imwrite(str(root / f"{subject}_{name} .png"), np.clip(picture, 0, 255).astype(np.uint8)[..., ::-1])
             lines.append(f"smic,{subject},{name},{label}")
     (root / "labels.csv").write_text("\n".join(lines) + "\n")
@@ -47,7 +47,9 @@ def run(config: str, maps: Path, out: Path, *more: str) -> int:
 
 
 @pytest.mark.parametrize(("kind", "kernel", "penalty"), [("svm_linear", "linear", 3e-4), ("svm_rbf", "rbf", 1.0)])
-def test_an_svm_run_is_what_sklearn_gives_on_the_same_folds(kind: str, kernel: str, penalty: float, maps: Path, tmp_path: Path) -> None:  # fmt: skip
+def test_an_svm_run_is_what_sklearn_gives_on_the_same_folds(
+    kind: str, kernel: str, penalty: float, maps: Path, tmp_path: Path
+) -> None:
     assert run(f"{kind}.yaml", maps, tmp_path / "run") == 0
     found = read_predictions(tmp_path / "run" / "predictions.csv")
     data = flow_maps.read(maps)

@@ -1,0 +1,47 @@
+"""`slstt-pretrain`: encoder weights from synthetic flow of action units alone; no data set is read."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from slstt.cli import command
+from slstt.config.load import find_config, load_config
+from slstt.config.pretrain import PretrainConfig, problems
+from slstt.errors import ConfigError
+from slstt.training.stopping import Stop
+
+EXAMPLES = """\
+  slstt-pretrain --config configs/pretrain/flow_map.yaml --out pretrained
+  slstt-pretrain --config configs/pretrain/flow_map.yaml --out try training.steps=100 training.warmup_steps=10
+  slstt-pretrain --config configs/pretrain/flow_map.yaml --out pretrained --check          (touches nothing)
+The same command again continues an interrupted run."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    parser = command.parser("slstt-pretrain", __doc__ or "", EXAMPLES)
+    parser.add_argument("--config", type=Path, required=True, help="settings (YAML); see configs/pretrain/")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the weights and what they were made with")
+    parser.add_argument("--check", action="store_true", help="validate, say what would be done, touch nothing")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings that win over the file")
+    return command.run(parser, _pretrain, argv)
+
+
+def _pretrain(arguments: argparse.Namespace) -> int:
+    with Stop() as stop:
+        settings = load_config(PretrainConfig, find_config(arguments.config), arguments.overrides)
+        if found := problems(settings):
+            raise ConfigError(*found)
+        from slstt.training import pretraining_folder  # here: --help and wrong settings need no torch
+
+        if arguments.check:
+            for line in pretraining_folder.check(settings, arguments.out):
+                print(line)
+            return 0
+        pretraining_folder.run(settings, arguments.out, stop, arguments.quiet)
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

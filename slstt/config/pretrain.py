@@ -1,0 +1,100 @@
+"""The settings of `slstt-pretrain`, each described where it is defined; `problems` finds what does not go together."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from slstt.config.load import Section
+from slstt.config.model import Model
+
+Range = tuple[float, float]
+
+
+class Fields(Section):
+    """How flow fields are drawn. Lengths in interocular distances; a range is (smallest, largest)."""
+
+    frames: int = Field(default=1, ge=1, description="T: 1 is the apex alone, 11 what slstt-preprocess makes.")
+    classes: dict[str, tuple[str, ...]] = Field(
+        default={"negative": ("negative",), "positive": ("positive",), "surprise": ("surprise",)},
+        description="Class -> the emotions it is made of, in equal parts; every class is equally likely.",
+    )
+    crop: tuple[float, float, float, float] | None = Field(
+        default=None, description="Left, right, top, bottom of the crop from the eyes' middle; null: the face's square."
+    )
+    peak: Range = Field(default=(0.006, 0.045), description="Largest displacement by the units at the apex.")
+    stray: float = Field(default=0.3, ge=0, le=1, description="Chance of one more, weaker unit.")
+    dropped: float = Field(default=0.15, ge=0, lt=1, description="Chance of each unit of a combination to be missing.")
+    head: float = Field(default=0.006, ge=0, description="Standard deviation of the head's shift at the apex.")
+    blink: float = Field(default=0.15, ge=0, le=1, description="Chance of a blink.")
+    noise: float = Field(default=0.1, ge=0, description="Deviation of smooth noise in shares of the peak.")
+    shrinkage: Range = Field(default=(0.6, 1.0), description="Flow programs underestimate: factor on each field.")
+    place: float = Field(default=0.05, ge=0, description="Deviation of the face's place and size in the crop.")
+    shape: float = Field(default=0.04, ge=0, description="Deviation of where on a face a unit pulls.")
+    spread: Range = Field(default=(0.85, 1.25), description="How wide a pull reaches against the table.")
+
+
+class Learning(Section):
+    """The recipe: AdamW, linear warm-up, cosine to zero; every step sees newly drawn fields."""
+
+    steps: int = Field(default=4000, ge=1, description="Optimizer steps.")
+    batch_size: int = Field(default=128, ge=1, description="Fields per step.")
+    learning_rate: float = Field(default=1e-3, gt=0, description="Highest learning rate.")
+    weight_decay: float = Field(default=0.05, ge=0, description="AdamW's, not on norms, biases and tokens.")
+    warmup_steps: int = Field(default=200, ge=0, description="Linear rise of the learning rate.")
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1, description="Of the emotion's target.")
+    units: float = Field(default=1.0, ge=0, description="Weight of the units' binary cross entropy.")
+    emotion: float = Field(default=1.0, ge=0, description="Weight of the emotion's cross entropy.")
+    clip_norm: float = Field(default=1.0, gt=0, description="Largest length of the whole gradient.")
+    average: float = Field(
+        default=0.998, gt=0, lt=1, description="Decay of the averaged weights, which are the result."
+    )
+
+
+class Held(Section):
+    """How the result is measured: on fields that were never learned from."""
+
+    fields: int = Field(default=3000, ge=10, description="Newly drawn fields.")
+
+
+class Run(Section):
+    """How it is computed."""
+
+    seed: int = Field(default=0, ge=0, description="Of weights, fields and DropPath.")
+    threads: int = Field(default=1, ge=1, description="CPU threads. Part of the result: sums depend on it.")
+    device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="Where it is computed.")
+    checkpoint_seconds: float = Field(default=60.0, ge=0, description="Save the state at least this often.")
+
+
+class PretrainConfig(Section):
+    """All settings of `slstt-pretrain`."""
+
+    fields: Fields = Fields()  # type: ignore[assignment]
+    normalize: Literal["none", "map"] = Field(
+        default="map", description="As data.normalize of slstt-train; use the same there."
+    )
+    encoding: Literal["flow_map", "uv_magnitude", "uv_strain", "hsv_frame", "hsv_clip"] = Field(
+        default="flow_map",
+        description="`flow_map`: u, v, strain scaled as published maps are; else as data.encoding of slstt-train.",
+    )
+    model: Model = Model()
+    training: Learning = Learning()
+    held_out: Held = Held()
+    run: Run = Run()
+
+
+def problems(settings: PretrainConfig) -> list[str]:
+    """Every combination of settings that cannot work, each with the fix; [] where all go together."""
+    found, training = [], settings.training
+    if settings.model.pretrained is not None:
+        found.append("'model.pretrained': pretraining starts from random weights; remove it")
+    if len(settings.fields.classes) < 2 or not all(settings.fields.classes.values()):
+        found.append("'fields.classes' must name two classes or more, each with an emotion")
+    if training.units == training.emotion == 0:
+        found.append("'training.units' and 'training.emotion' are both 0, so nothing is learned; raise one")
+    if training.warmup_steps >= training.steps:
+        found.append(f"'training.warmup_steps': {training.warmup_steps} leaves nothing of {training.steps} steps")
+    for name in ("peak", "shrinkage", "spread"):
+        low, high = getattr(settings.fields, name)
+        if not 0 < low <= high:
+            found.append(f"'fields.{name}': write [smallest, largest], both above 0")
+    return found

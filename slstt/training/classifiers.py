@@ -1,0 +1,86 @@
+"""Folds without epochs: a pretrained model as it is (zero-shot), and support vector machines.
+
+They see the very inputs the network sees (`inputs.plain`), on the same folds, and answer with the same `Trained`.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from slstt.config.train import TrainConfig
+from slstt.models.slstt import SLSTT
+from slstt.training.flow_dataset import FlowData
+from slstt.training.fold_state import Progressed
+from slstt.training.folds import Fold
+from slstt.training.inputs import FrozenFeatures
+from slstt.training.recipe import batches
+from slstt.training.trainer import Inputs, Trained, make_model, predict
+
+ITERATIONS = 1_000_000
+"""Upper limit of the SVM's solver; 309 maps need a few thousand."""
+
+
+def classify_fold(
+    fold: Fold, data: FlowData, settings: TrainConfig, inputs: Inputs, device: torch.device
+) -> Trained:  # fmt: skip
+    """One fold under `classifier.name` pretrained, svm_linear or svm_rbf."""
+    torch.set_num_threads(settings.run.threads_per_fold)
+    model = make_model(settings, len(data.classes)).to(device)
+    if settings.classifier.name == "pretrained":
+        probabilities, _ = predict(model, inputs, fold.test, settings, device)
+        return Trained(model, probabilities, Progressed(), 0)
+    train, test = (numbers(model, inputs, indices, settings) for indices in (fold.train, fold.test))
+    labels = torch.tensor([data.labels[i] for i in fold.train])
+    scores = svm_scores(train, labels, test, len(data.classes), settings)
+    return Trained(model, scores.softmax(1).numpy(), Progressed(), 0)
+
+
+@torch.no_grad()
+def numbers(model: nn.Module, inputs: Inputs, indices: tuple[int, ...], settings: TrainConfig) -> Float[Tensor, "N F"]:
+    """What an SVM sees of the clips: the pictures' numbers, or the frozen encoder's features, frames one after another.
+
+    Features are the class token after the last norm.
+    """
+    found = []
+    for _, raw in inputs.read(batches(indices, settings.training.batch_size)):
+        seen = inputs.plain(raw)
+        if isinstance(inputs, FrozenFeatures):
+            assert isinstance(model, SLSTT)
+            seen = model.encoder.norm(seen)
+        found.append(seen.flatten(1).cpu())
+    return torch.cat(found)
+
+
+def svm_scores(
+    train: Float[Tensor, "N F"],
+    labels: Tensor,
+    test: Float[Tensor, "M F"],
+    classes: int,
+    settings: TrainConfig,
+) -> Float[Tensor, "M K"]:
+    """The test clips' one-vs-rest scores, float64; minus infinity for a class without training clips.
+
+    Each number is standardised over the training clips; errors cost inversely to the class's size.
+    """
+    # here: networks need no sklearn
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVC
+
+    present = labels.unique().tolist()
+    scores = torch.full((len(test), classes), -torch.inf, dtype=torch.float64)
+    if len(present) == 1:
+        scores[:, present[0]] = 0.0
+        return scores
+    chosen = settings.classifier
+    machine = SVC(
+        C=chosen.penalty,
+        kernel="linear" if chosen.name == "svm_linear" else "rbf",
+        gamma=chosen.gamma,  # type: ignore[arg-type]  # the stubs know no numbers
+        class_weight="balanced",
+        max_iter=ITERATIONS,
+    )
+    fitted = make_pipeline(StandardScaler(), machine).fit(train.numpy(), labels.numpy())
+    decided = torch.from_numpy(fitted.decision_function(test.numpy()))
+    scores[:, present] = torch.stack((-decided, decided), dim=1) if decided.dim() == 1 else decided
+    return scores
