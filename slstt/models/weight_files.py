@@ -21,6 +21,8 @@ from torch import Tensor
 from slstt.errors import WeightsError
 from slstt.files import sha256
 
+SYNTHETIC = Path(__file__).parent / "weights" / "synthetic.safetensors"
+"""Comes with the package; made by slstt-pretrain (see the model card beside it)."""
 IMAGENET = "ViT_B_16_Weights.IMAGENET1K_V1"  # what "imagenet" means: torchvision's ViT-B/16, 224 pixels
 
 # Training scripts like to keep a best score as a numpy number beside the weights; these three let such a file in.
@@ -94,10 +96,7 @@ def find_weights(source: str | Path, fetch: bool = True) -> Path:
     is False (so that a check touches nothing).
     """
     if str(source) == "synthetic":
-        raise WeightsError(
-            "model.pretrained: weights trained on synthetic data do not come with this version; "
-            "use imagenet, a file, or none"
-        )
+        return SYNTHETIC
     weights = torchvision_weights(source)
     if weights is None:
         if not Path(source).is_file():

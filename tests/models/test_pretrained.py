@@ -270,8 +270,17 @@ def test_a_failed_save_leaves_the_former_file(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
 
 
-def test_synthetic_weights_are_not_shipped() -> None:
-    with pytest.raises(WeightsError, match="synthetic"):
+def test_synthetic_weights_come_with_the_package() -> None:
+    path = find_weights("synthetic")
+    assert path.stat().st_size < 5e6
+    shipped = load_model(path)
+    header = read_header(path)
+    assert json.loads(header["classes"]) == ["negative", "positive", "surprise"] and header["kind"] == "flow_maps"
+    model = SLSTT(**{**shipped.arguments, "aggregator": "lstm", "lstm_width": 8, "lstm_layers": 1, "head_width": 4})
+    load_encoder(model, "synthetic")
+    x = torch.randn(2, 3, 28, 28)
+    torch.testing.assert_close(model.eval().encode(x), shipped.encode(x))
+    with pytest.raises(WeightsError, match=r"of another architecture: .*width"):
         load_encoder(SLSTT(**SMALL), "synthetic")
 
 
