@@ -42,8 +42,8 @@ class Model(Section):
     )
     pretrained: str | None = Field(
         default=None,
-        description="Encoder weights to start from: `synthetic` (come with slstt), `imagenet`, a torchvision name, a file, "
-        "or null for random ones.",
+        description="Encoder weights to start from: `synthetic` (come with slstt), `imagenet`, a torchvision name, "
+        "a file, or null for random ones.",
     )
 
 
