@@ -42,7 +42,7 @@ def loss_sum(
 
 
 def make_optimizer(model: nn.Module, training: Training) -> torch.optim.Optimizer:
-    """SGD or AdamW over the parameters that learn. AdamW decays matrices and kernels only."""
+    """SGD or AdamW over the parameters that learn, in torch's fused form. AdamW decays matrices and kernels only."""
     learning = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     if training.optimizer == "sgd":
         return torch.optim.SGD(
@@ -50,12 +50,12 @@ def make_optimizer(model: nn.Module, training: Training) -> torch.optim.Optimize
             lr=training.learning_rate,
             momentum=training.momentum,
             weight_decay=training.weight_decay,
+            fused=True,
         )
     plain = [p for name, p in learning if p.dim() < 2 or name.endswith(("positions", "class_token"))]
     decayed = [p for name, p in learning if not (p.dim() < 2 or name.endswith(("positions", "class_token")))]
     groups = [{"params": decayed, "weight_decay": training.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    fused = bool(learning) and learning[0][1].is_cuda
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=training.learning_rate, fused=fused)
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=training.learning_rate, fused=True)
 
 
 def learning_rate(training: Training, epoch: float | int) -> float:
