@@ -44,7 +44,8 @@ HEAD_WIDTH_OF_ATTENTION = 64  # of every ViT-S, -B and -L; a released file does 
 def load_encoder(model: SLSTT, source: str | Path) -> str:
     """Fill `model`'s encoder from `source`; the aggregator stays as it is. Returns a line that says what was loaded.
 
-    `source`: "imagenet"; a name of torchvision's such as "ViT_B_16_Weights.IMAGENET1K_SWAG_E2E_V1"; or a file in the
+    `source`: "synthetic" (comes with slstt); "imagenet"; a name of torchvision's such as
+    "ViT_B_16_Weights.IMAGENET1K_SWAG_E2E_V1"; or a file in the
     naming of torchvision, timm, the released SLSTT or our own. Position embeddings are resampled to the model's grid.
     Raises WeightsError where it is missing, damaged or of another architecture; the model is then unchanged.
     """
