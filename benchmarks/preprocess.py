@@ -16,6 +16,7 @@ differ in one point, so there are two of it: the face is looked for on the apex 
 
 import argparse
 import contextlib
+import resource
 import shutil
 import statistics
 import tempfile
@@ -72,17 +73,23 @@ def of_real_length(release: Release, length: int) -> Release:
     return Release(release.dataset, release.layout, release.root, release.annotations, tuple(clips))
 
 
-def ours(release: Release, config: PreprocessConfig, worker_count: int) -> tuple[float, float, Result]:
-    """(seconds in all, clips per second once every worker is at work, result)."""
+def processor_time() -> float:
+    """Seconds of processor time of this process and its ended children."""
+    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+
+
+def ours(release: Release, config: PreprocessConfig, worker_count: int) -> tuple[float, float, Result, float]:
+    """(seconds in all, clips per second while every worker is at work, result, processor seconds in all)."""
     out = Path(tempfile.mkdtemp(prefix="slstt-benchmark-"))
-    started = time.perf_counter()
+    started, processor = time.perf_counter(), processor_time()
     result = preprocess(release, config, out, worker_count=worker_count, quiet=True)
     took = time.perf_counter() - started
     ends = sorted(path.stat().st_mtime_ns / 1e9 for path in out.rglob("*.safetensors"))
     assert len(ends) == len(release.clips), result.failures
-    steady = (len(ends) - worker_count) / (ends[-1] - ends[worker_count - 1])
+    # From when every worker has finished its first clip until the first one has none left.
+    steady = (len(ends) - 2 * worker_count + 1) / (ends[-worker_count] - ends[worker_count - 1])
     shutil.rmtree(out)
-    return took, steady, result
+    return took, steady, result, processor_time() - processor
 
 
 def common_practice(clips: Sequence[Clip], config: PreprocessConfig, every_face: bool) -> float:
@@ -157,7 +164,7 @@ def clocked(kernels: list[tuple[Any, str]]) -> Iterator[dict[str, float]]:
 def kernel_share(release: Release, config: PreprocessConfig) -> tuple[dict[str, float], dict[str, float], float]:
     """(seconds per kernel, seconds per stage, seconds at work on clips), in one process."""
     with clocked(KERNELS) as spent:
-        _, _, result = ours(release, config, 1)
+        _, _, result, _ = ours(release, config, 1)
     stages = dict(result.seconds)
     stages.pop("load", None)
     spent.pop("load", None)
@@ -199,12 +206,14 @@ def report(release: Release, config: PreprocessConfig, rounds: int, csv: Path | 
             apex_face.append(common_practice(clips, config, every_face=False))
             every_face.append(common_practice(clips, config, every_face=True))
     rows: list[tuple[str, list[float]]] = [
-        ("clips/s, 1 worker, whole run", [len(clips) / took for took, _, _ in one]),
-        ("clips/s, 2 workers, whole run", [len(clips) / took for took, _, _ in two]),
-        ("clips/s, 1 worker, at work", [steady for _, steady, _ in one]),
-        ("clips/s, 2 workers, at work", [steady for _, steady, _ in two]),
+        ("clips/s, 1 worker, whole run", [len(clips) / a[0] for a in one]),
+        ("clips/s, 2 workers, whole run", [len(clips) / b[0] for b in two]),
+        ("clips/s, 1 worker, at work", [a[1] for a in one]),
+        ("clips/s, 2 workers, at work", [b[1] for b in two]),
         ("1 -> 2 workers, at work", [b[1] / a[1] for a, b in zip(one, two, strict=True)]),
         ("1 -> 2 workers, whole run", [a[0] / b[0] for a, b in zip(one, two, strict=True)]),
+        ("processor s/clip, 1 worker", [a[3] / len(clips) for a in one]),
+        ("processor s/clip, 2 workers", [b[3] / len(clips) for b in two]),
         ("practice, face on apex, s/clip", apex_face),
         ("  times ours, 1 worker", [p * a[1] for a, p in zip(one, apex_face, strict=True)]),
         ("  times ours, 2 workers", [p * b[1] for b, p in zip(two, apex_face, strict=True)]),

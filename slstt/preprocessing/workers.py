@@ -82,6 +82,7 @@ def in_processes(make: Make, arguments: Sequence[Any], tasks: Sequence[Any], wor
                     hand_over(connection, process)
                 else:
                     process.kill()
+                    process.join()
                     connection.close()
                 if isinstance(result, SlsttError):
                     raise result
