@@ -8,7 +8,7 @@ from pathlib import Path
 
 from slstt.cli import command
 from slstt.config.load import find_config, load_config
-from slstt.config.train import TrainConfig, problems
+from slstt.config.train import TrainConfig, problems, with_absolute_roots
 from slstt.errors import ConfigError
 from slstt.training.stopping import Stop
 
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train(arguments: argparse.Namespace) -> int:
     with Stop() as stop:
-        settings = load_config(TrainConfig, find_config(arguments.config), arguments.overrides)
+        settings = with_absolute_roots(load_config(TrainConfig, find_config(arguments.config), arguments.overrides))
         found = problems(settings)
         shard = None
         if arguments.shard is not None:

@@ -192,6 +192,15 @@ def identity(settings: TrainConfig) -> dict[str, Any]:
     return values
 
 
+def with_absolute_roots(settings: TrainConfig) -> TrainConfig:
+    """`settings` with `data.root` absolute, so that a run folder can be read from wherever its reader stands."""
+    root = settings.data.root
+    if root is None:
+        return settings
+    absolute = tuple(path.resolve() for path in root) if isinstance(root, tuple) else root.resolve()
+    return settings.model_copy(update={"data": settings.data.model_copy(update={"root": absolute})})
+
+
 def roots(data: Data) -> tuple[Path, ...]:
     """`data.root` as a tuple, empty where it is not given."""
     if data.root is None:
