@@ -33,7 +33,7 @@ def encode(flow: Float[Tensor, "B T C H W"], encoding: str) -> Float[Tensor, "B 
 
 def length(flow: Float[Tensor, "B T 2 H W"]) -> Float[Tensor, "B T 1 H W"]:
     """The length of the vectors, in pixels."""
-    return torch.linalg.vector_norm(flow, dim=2, keepdim=True)
+    return torch.hypot(flow[:, :, :1], flow[:, :, 1:2])  # vector_norm over that axis takes 100 times longer on a CPU
 
 
 def strain(flow: Float[Tensor, "B T 2 H W"]) -> Float[Tensor, "B T 1 H W"]:
