@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all check install clean
+.PHONY: demo test test-all test-cluster check install clean
 
 install: .venv/.installed
 .venv/.installed: pyproject.toml
@@ -16,10 +16,13 @@ demo: install
 	$(BIN)/slstt-demo
 
 test: install
-	$(BIN)/python -m pytest -n 2 -m 'not slow'
+	$(BIN)/python -m pytest -n 2 -m 'not slow and not cluster'
 
 test-all: test
 	$(BIN)/python -m pytest -n 2 -m slow
+
+test-cluster: install
+	$(BIN)/python -m pytest -m cluster
 
 check: install
 	$(BIN)/ruff check .

@@ -351,7 +351,7 @@ def test_an_interrupt_ends_with_130_and_keeps_the_work(
             assert (out / path).read_bytes() == raw
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_ray_gives_the_same_bytes(release: Path, finished: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     arguments = ["--dataset", "casme2", "--root", str(release), "--out", str(tmp_path / "out"), "--workers", "2"]

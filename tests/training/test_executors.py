@@ -35,7 +35,7 @@ def test_any_order_of_folds_gives_the_same(four: Path, serial: dict[str, bytes],
     assert contents(tmp_path / "run") == serial
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.parametrize("workers", [1, 3, 4])
 def test_any_number_of_processes_gives_the_same(four, serial, tmp_path: Path, workers: int) -> None:
     assert main(arguments(four, tmp_path / "run", "run.executor=processes", f"run.workers={workers}")) == 0
@@ -48,7 +48,7 @@ def workers_of(parent: int) -> list[int]:
     return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_killed_worker_process_costs_nothing_but_its_time(four: Path, tmp_path: Path) -> None:
     recipe = ("training.epochs=150", "run.checkpoint_seconds=0")
     assert main(arguments(four, tmp_path / "serial", *recipe)) == 0
@@ -65,7 +65,7 @@ ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs 
 
 
 @ray
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_local_ray_gives_the_same(four: Path, serial: dict[str, bytes], tmp_path: Path) -> None:
     process = start(arguments(four, tmp_path / "run", "run.executor=ray", "run.workers=2"))
     _, said = process.communicate(timeout=300)
@@ -74,7 +74,7 @@ def test_local_ray_gives_the_same(four: Path, serial: dict[str, bytes], tmp_path
 
 
 @ray
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_interrupted_ray_saves_and_continues(four: Path, tmp_path: Path) -> None:
     recipe = ("training.epochs=150", "run.checkpoint_seconds=0")
     assert main(arguments(four, tmp_path / "serial", *recipe)) == 0
@@ -90,7 +90,7 @@ def test_interrupted_ray_saves_and_continues(four: Path, tmp_path: Path) -> None
 
 
 @ray
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_two_node_ray_cluster_survives_the_death_of_a_node(four: Path, tmp_path: Path) -> None:
     """Real node processes; one is removed without grace while its folds are in the middle."""
     from ray.cluster_utils import Cluster
