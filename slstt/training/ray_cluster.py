@@ -6,6 +6,8 @@ lock keeps a survivor of a lost node and its successor apart: the second waits, 
 
 import logging
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
@@ -32,7 +34,10 @@ def run_ray(job: Job, names: Sequence[str], stop: Callable[[], bool]) -> Iterato
     stop_file.unlink(missing_ok=True)
     own = not ray.is_initialized()
     if own:
+        handler = signal.getsignal(signal.SIGTERM)
         _connect(ray, job)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)  # Ray puts its own there, which would leave without saving
     options = job.settings.run.ray
     task: Any = ray.remote(num_cpus=options.cpus_per_fold, num_gpus=options.gpus_per_fold, max_retries=options.retries)(
         train_one
@@ -89,7 +94,7 @@ def _connect(ray: Any, job: Job) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's coming default, which it warns about
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     if options.address is None:
-        ray.init(num_cpus=job.settings.run.workers, include_dashboard=False, **quiet)
+        ray.init(address="local", num_cpus=job.settings.run.workers, include_dashboard=False, **quiet)
         return
     try:
         ray.init(address=options.address, **quiet)

@@ -75,16 +75,18 @@ def test_local_ray_gives_the_same(four: Path, serial: dict[str, bytes], tmp_path
 
 @ray
 @pytest.mark.cluster
-def test_interrupted_ray_saves_and_continues(four: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_ray_saves_and_continues(four: Path, tmp_path: Path, number: signal.Signals) -> None:
     recipe = ("training.epochs=150", "run.checkpoint_seconds=0")
     assert main(arguments(four, tmp_path / "serial", *recipe)) == 0
     argv = arguments(four, tmp_path / "run", *recipe, "run.executor=ray", "run.workers=2")
     process = start(argv)
     while process.poll() is None and not list((tmp_path / "run").glob("folds/*/last.pt")):
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, said = process.communicate(timeout=300)
     assert process.returncode == 130, said
+    assert "stopping after this step" in said
     assert main(arguments(four, tmp_path / "run", *recipe)) == 0
     assert contents(tmp_path / "run") == contents(tmp_path / "serial")
 
