@@ -63,6 +63,7 @@ def executors(root: Path, folder: Path, folds: int, epochs: int) -> None:
         f"| executor | {folds} folds of {epochs} epochs | folds per hour | against serial | start | overhead per fold |"
     )
     print("|---|---:|---:|---:|---:|---:|")
+    seconds(root, folder / "warm", "--folds", "sub01", "training.epochs=1", "training.warmup_epochs=0")  # file caches
     reference = per_epoch = 0.0
     for name, words in ways.items():
         short = ["training.epochs=1", "training.warmup_epochs=0"]
