@@ -14,9 +14,12 @@ class Fields(Section):
     """How flow fields are drawn. Lengths in interocular distances; a range is (smallest, largest)."""
 
     frames: int = Field(default=1, ge=1, description="T: 1 is the apex alone, 11 what slstt-preprocess makes.")
+    window: Range = Field(
+        default=(1.0, 1.0), description="Share of the clip that the frames cover around the apex; 1: onset to offset."
+    )
     classes: dict[str, tuple[str, ...]] = Field(
         default={"negative": ("negative",), "positive": ("positive",), "surprise": ("surprise",)},
-        description="Class -> the emotions it is made of, in equal parts; every class is equally likely.",
+        description="Class -> the emotions or units (4+7) it is made of in equal parts; every class is equally likely.",
     )
     crop: tuple[float, float, float, float] | None = Field(
         default=None, description="Left, right, top, bottom of the crop from the eyes' middle; null: the face's square."
@@ -24,6 +27,7 @@ class Fields(Section):
     peak: Range = Field(default=(0.006, 0.045), description="Largest displacement by the units at the apex.")
     stray: float = Field(default=0.3, ge=0, le=1, description="Chance of one more, weaker unit.")
     dropped: float = Field(default=0.15, ge=0, lt=1, description="Chance of each unit of a combination to be missing.")
+    one_sided: float = Field(default=0.0, ge=0, le=1, description="Chance of a clip by one half of the face alone.")
     head: float = Field(default=0.006, ge=0, description="Standard deviation of the head's shift at the apex.")
     blink: float = Field(default=0.15, ge=0, le=1, description="Chance of a blink.")
     noise: float = Field(default=0.1, ge=0, description="Deviation of smooth noise in shares of the peak.")
@@ -93,7 +97,7 @@ def problems(settings: PretrainConfig) -> list[str]:
         found.append("'training.units' and 'training.emotion' are both 0, so nothing is learned; raise one")
     if training.warmup_steps >= training.steps:
         found.append(f"'training.warmup_steps': {training.warmup_steps} leaves nothing of {training.steps} steps")
-    for name in ("peak", "shrinkage", "spread"):
+    for name in ("peak", "shrinkage", "spread", "window"):
         low, high = getattr(settings.fields, name)
         if not 0 < low <= high:
             found.append(f"'fields.{name}': write [smallest, largest], both above 0")

@@ -22,7 +22,7 @@ from slstt.errors import WeightsError
 from slstt.files import sha256
 
 SYNTHETIC = Path(__file__).parent / "weights" / "synthetic.safetensors"
-"""Comes with the package; made by slstt-pretrain (see the model card beside it)."""
+"""Comes with the package, as does `synthetic_clip`; made by slstt-pretrain (see the model card beside them)."""
 IMAGENET = "ViT_B_16_Weights.IMAGENET1K_V1"  # what "imagenet" means: torchvision's ViT-B/16, 224 pixels
 
 # Training scripts like to keep a best score as a numpy number beside the weights; these three let such a file in.
@@ -95,13 +95,14 @@ def find_weights(source: str | Path, fetch: bool = True) -> Path:
     Raises WeightsError where there is none: no such file, a damaged one, no network, or not downloaded yet and `fetch`
     is False (so that a check touches nothing).
     """
-    if str(source) == "synthetic":
-        return SYNTHETIC
+    if str(source) in ("synthetic", "synthetic_clip"):
+        return SYNTHETIC.with_stem(str(source))
     weights = torchvision_weights(source)
     if weights is None:
         if not Path(source).is_file():
             raise WeightsError(
-                f"{source}: no such weight file; give a file, imagenet, or a torchvision name such as {IMAGENET}"
+                f"{source}: no such weight file; give a file, imagenet, synthetic, synthetic_clip or a "
+                f"torchvision name such as {IMAGENET}"
             )
         return Path(source)
     return cached_download(weights.url, Path(torch.hub.get_dir()) / "checkpoints", fetch)

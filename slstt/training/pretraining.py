@@ -22,8 +22,7 @@ from torch import Tensor, nn
 
 from slstt.config.pretrain import PretrainConfig
 from slstt.config.train import Training
-from slstt.datasets.synthetic.action_units import EMOTIONS
-from slstt.datasets.synthetic.flow_fields import FIELD_UNITS, FieldSettings, draw
+from slstt.datasets.synthetic.flow_fields import FIELD_UNITS, FieldSettings, combinations, draw
 from slstt.errors import ConfigError
 from slstt.evaluation.metrics import uf1_of
 from slstt.models.slstt import SLSTT
@@ -54,9 +53,14 @@ class Source:
 
     def __init__(self, settings: PretrainConfig) -> None:
         fields, self.settings = settings.fields, settings
-        unknown = sorted({e for chosen in fields.classes.values() for e in chosen} - set(EMOTIONS))
+        unknown = []
+        for emotion in sorted({e for chosen in fields.classes.values() for e in chosen}):
+            try:
+                combinations(emotion)
+            except ValueError as error:
+                unknown.append(f"'fields.classes': {error}")
         if unknown:
-            raise ConfigError(f"'fields.classes': unknown emotion {', '.join(unknown)}; known: {', '.join(EMOTIONS)}")
+            raise ConfigError(*unknown)
         # `draw` deals emotions with equal chances: repeated until every class has as many entries as the others.
         equal = math.lcm(*(len(chosen) for chosen in fields.classes.values()))
         emotions = [(e, k) for k, c in enumerate(fields.classes.values()) for e in c * (equal // len(c))]

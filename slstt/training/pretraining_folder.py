@@ -127,6 +127,7 @@ def _header(settings: PretrainConfig) -> dict[str, str]:
         "encoding": "uv_magnitude" if flow_map else settings.encoding,
         "normalize": settings.normalize,
         "frames": str(settings.fields.frames),
+        "crop": json.dumps(settings.fields.crop),
         "trained_on": "synthetic flow of action units; no real clip",
         "seed": str(settings.run.seed),
     }

@@ -14,12 +14,11 @@ from slstt.datasets.synthetic.flow_fields import (
     FIELD_UNITS,
     PUBLISHED_CROP,
     FieldSettings,
+    combinations,
     draw,
     face_crop,
-    min_max,
-    smooth_noise,
-    strain,
 )
+from slstt.datasets.synthetic.measuring import min_max, smooth_noise, strain
 from slstt.datasets.synthetic.motion import displacement
 
 BARE = FieldSettings(
@@ -83,6 +82,13 @@ def test_a_clip_rises_to_its_apex_and_falls():
         assert (np.diff(row[: apex + 1]) > 0).all() and (np.diff(row[apex:]) < 0).all()
 
 
+def test_a_window_shows_less_of_the_rise_and_fall():
+    whole, near = (draw(replace(BARE, frames=11, window=window), 50, seed=2).intensity
+                   for window in ((1.0, 1.0), (0.2, 0.2)))  # fmt: skip
+    np.testing.assert_array_equal(whole.argmax(axis=1), near.argmax(axis=1))
+    assert (near >= whole - 1e-6).all() and near.min() > 0.7 and whole.min() < 0.2
+
+
 def test_units_are_those_of_the_emotion():
     wanted = replace(BARE, emotions=tuple(EMOTIONS), dropped=0.0)
     fields = draw(wanted, 600, seed=3)
@@ -92,6 +98,17 @@ def test_units_are_those_of_the_emotion():
         assert shown in EMOTIONS[wanted.emotions[emotion]]
         one_sided = (units.max(axis=0) == 0).any()
         assert one_sided == (wanted.emotions[emotion] == "contempt")
+
+
+def test_units_can_be_named_in_place_of_an_emotion():
+    fields = draw(replace(BARE, emotions=("4+7", "12"), dropped=0.0, one_sided=0.25), 600, seed=3)
+    shown = fields.units.max(axis=2) > 0
+    for emotion, units in ((0, (4, 7)), (1, (12,))):
+        assert (shown[fields.emotions == emotion] == [unit in units for unit in FIELD_UNITS]).all()
+    one_sided = (fields.units.max(axis=1) == 0).any(axis=1)
+    assert 0.15 < one_sided.mean() < 0.35  # 0.25 +- 0.02; five deviations
+    with pytest.raises(ValueError, match=r"'4\+3' is neither an emotion .* nor units such as 4\+7"):
+        combinations("4+3")
 
 
 def test_some_units_may_be_missing_but_never_all():

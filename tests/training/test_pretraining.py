@@ -10,7 +10,6 @@ import torch
 
 from slstt.cli.pretrain import main
 from slstt.config.pretrain import PretrainConfig, problems
-from slstt.datasets.synthetic.action_units import EMOTIONS
 from slstt.errors import ConfigError
 from slstt.models.pretrained import load_encoder, load_model, read_header, read_weights
 from slstt.models.slstt import SLSTT
@@ -55,10 +54,11 @@ print(repr((code, strays, tables, modules)))
 """
 
 
-def test_no_real_map_label_or_statistic_enters(tmp_path: Path) -> None:
+@pytest.mark.parametrize("config", [CONFIG, CONFIG.with_name("clip.yaml")])
+def test_no_real_map_label_or_statistic_enters(config: Path, tmp_path: Path) -> None:
     """The whole command, watched by the interpreter: every file it opens is Python's, the package's code or its own."""
     root, out = Path(__file__).parents[2], tmp_path / "out"
-    arguments = ["--config", str(CONFIG), "--out", str(out), "--quiet", *SHORT]
+    arguments = ["--config", str(config), "--out", str(out), "--quiet", *SHORT]
     watched = subprocess.run(
         [sys.executable, "-c", OBSERVER, str(root / "slstt"), str(out), *arguments],
         capture_output=True,
@@ -68,7 +68,7 @@ def test_no_real_map_label_or_statistic_enters(tmp_path: Path) -> None:
     assert watched.returncode == 0, watched.stderr
     code, strays, tables, modules = eval(watched.stdout.splitlines()[-1])
     assert code == 0
-    assert [path for path in strays if path != str(CONFIG.resolve())] == []
+    assert [path for path in strays if path != str(config.resolve())] == []
     assert tables == []  # no CSV, JSON or array inside the package: the protocols' digests stay closed too
     assert modules == []
 
@@ -101,6 +101,7 @@ def test_the_model_file_says_how_to_feed_it_and_loads(tmp_path: Path) -> None:
     header = read_header(tmp_path / "model.safetensors")
     assert json.loads(header["classes"]) == ["negative", "positive", "surprise"]
     assert (header["kind"], header["normalize"], header["frames"]) == ("flow_maps", "map", "1")
+    assert json.loads(header["crop"]) == [-1.0, 1.0, -0.9, 2.0]
     whole = load_model(tmp_path / "model.safetensors")
     fresh = SLSTT(**{**whole.arguments, "classes": 5})
     load_encoder(fresh, tmp_path / "model.safetensors")
@@ -150,8 +151,9 @@ def test_wrong_settings_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert [line.split("'")[1] for line in problems(wrong)] == [
         "model.pretrained", "fields.classes", "training.units", "training.warmup_steps", "fields.peak",
     ]  # fmt: skip
-    with pytest.raises(ConfigError, match=f"unknown emotion glee; known: {next(iter(EMOTIONS))}"):
-        Source(settings(fields={"classes": {"a": ("glee",), "b": ("anger",)}}))
+    with pytest.raises(ConfigError, match=r"'glee' is neither an emotion") as raised:
+        Source(settings(fields={"classes": {"a": ("glee", "4+7"), "b": ("anger", "4+99")}}))
+    assert "'4+99'" in str(raised.value) and "'4+7'" not in str(raised.value)
     out = tmp_path / "out"
     assert main(["--config", str(CONFIG), "--out", str(out), "--check", *SHORT]) == 0
     assert "nothing was written" in capsys.readouterr().out and not out.exists()

@@ -5,13 +5,13 @@ samples are drawn and computed together: a pull is a Gaussian along x times a Ga
 one product of matrices. Nothing here reads any data set; the face is `faces.canonical_landmarks`.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from slstt.datasets.synthetic.action_units import EMOTIONS, ONE_SIDED, place
 from slstt.datasets.synthetic.faces import canonical_landmarks
+from slstt.datasets.synthetic.measuring import min_max, smooth_noise, strain
 
 FIELD_UNITS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26)
 """Units in the order of `FlowFields.units`."""
@@ -25,9 +25,11 @@ class FieldSettings:
     resolution: int = 28
     """Height and width of a map in its own pixels."""
     frames: int = 1
-    """T: 1 is the apex alone; more are evenly spaced from shortly after the onset to the offset."""
+    """T: 1 is the apex alone; more are evenly spaced ..."""
+    window: tuple[float, float] = (1.0, 1.0)
+    """... over this share of the time from onset to offset, around the apex; 1: from shortly after the onset on."""
     emotions: tuple[str, ...] = ("negative", "positive", "surprise")
-    """Classes, keys of `action_units.EMOTIONS`; dealt with equal chances."""
+    """What is shown (see `combinations`): dealt with equal chances."""
     crop: tuple[float, float, float, float] | None = None
     """Left, right, top, bottom of the crop in face coordinates, stretched to a square; None: the square of the face."""
     peak: tuple[float, float] = (0.006, 0.045)
@@ -36,6 +38,8 @@ class FieldSettings:
     """Chance of one more unit, weaker than those of the emotion."""
     dropped: float = 0.15
     """Chance of each unit of a combination to be missing (never all)."""
+    one_sided: float = 0.0
+    """Chance of a clip to be shown by one half of the face alone."""
     head: float = 0.006
     """Standard deviation of the head's shift at the apex; turning and growing move the face's rim as much, nodding and
     turning in depth the nose half as much."""
@@ -73,6 +77,19 @@ PUBLISHED_CROP = (-1.0, 1.0, -0.9, 2.0)
 """About what the published 28x28 flow maps show of a face: eyes 8.5 rows down, the mouth 19.5, the chin at the edge."""
 
 
+def combinations(emotion: str) -> tuple[tuple[int, ...], ...]:
+    """The alternatives of `emotion`: of a name those of `action_units.EMOTIONS`, of units such as `4+7` these alone.
+
+    Raises ValueError for anything else.
+    """
+    if emotion in EMOTIONS:
+        return EMOTIONS[emotion]
+    parts = emotion.split("+")
+    if not all(part.isdecimal() and int(part) in FIELD_UNITS for part in parts):
+        raise ValueError(f"'{emotion}' is neither an emotion ({', '.join(EMOTIONS)}) nor units such as 4+7")
+    return (tuple(int(part) for part in parts),)
+
+
 def face_crop() -> tuple[float, float, float, float]:
     """Left, right, top, bottom of the square over the canonical face whose lower edge is the chin."""
     landmarks = canonical_landmarks()
@@ -80,16 +97,25 @@ def face_crop() -> tuple[float, float, float, float]:
     return float(left), float(right), float(bottom - (right - left)), float(bottom)
 
 
-def _profiles(generator: np.random.Generator, count: int, frames: int) -> np.ndarray:
-    """(count, frames) intensities: the apex alone, or a rise and fall whose apex is at any frame but the last."""
+def _times(generator: np.random.Generator, settings: FieldSettings, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """(count, T) times of the frames, onset 0 and offset T + 1, and (count, 1) that of the apex."""
+    frames = settings.frames
     if frames == 1:
-        return np.ones((count, 1), np.float32)
+        return np.ones((count, 1)), np.ones((count, 1))
     at = np.arange(1, frames + 1)[None]
     apex = generator.integers(max(1, frames // 4), max(2, (3 * frames) // 4 + 1), count)[:, None]
+    return apex + generator.uniform(*settings.window, (count, 1)) * (at - apex), apex
+
+
+def _profiles(generator: np.random.Generator, times: np.ndarray, apex: np.ndarray) -> np.ndarray:
+    """(N, T) float32 intensities: a rise and fall, 1 at the apex, which may be any frame but the last."""
+    count, frames = times.shape
+    if frames == 1:
+        return np.ones((count, 1), np.float32)
     bend = generator.uniform(0.8, 1.25, (count, 1))
-    up = np.clip(at / apex, 0, 1) ** bend
-    down = np.clip((frames + 1 - at) / (frames + 1 - apex), 0, 1) ** bend
-    return (0.5 - 0.5 * np.cos(np.pi * np.where(at <= apex, up, down))).astype(np.float32)
+    up = np.clip(times / apex, 0, 1) ** bend
+    down = np.clip((frames + 1 - times) / (frames + 1 - apex), 0, 1) ** bend
+    return (0.5 - 0.5 * np.cos(np.pi * np.where(times <= apex, up, down))).astype(np.float32)
 
 
 def _intensities(
@@ -97,10 +123,12 @@ def _intensities(
 ) -> np.ndarray:  # fmt: skip
     """(N, units, 2): who pulls how strongly in each clip, left and right."""
     count, width = len(emotions), len(FIELD_UNITS)
-    combinations: Sequence[tuple[int, ...]] = [c for e in settings.emotions for c in EMOTIONS[e]]
-    one_sided = np.array([e in ONE_SIDED for e in settings.emotions for _ in EMOTIONS[e]])
-    table = np.array([[unit in chosen for unit in FIELD_UNITS] for chosen in combinations])
-    sizes = np.array([len(EMOTIONS[e]) for e in settings.emotions])
+    alternatives = [combinations(emotion) for emotion in settings.emotions]
+    one_sided = np.array(
+        [e in ONE_SIDED for e, found in zip(settings.emotions, alternatives, strict=True) for _ in found]
+    )
+    table = np.array([[unit in chosen for unit in FIELD_UNITS] for found in alternatives for chosen in found])
+    sizes = np.array([len(found) for found in alternatives])
     first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     chosen = first[emotions] + (generator.random(count) * sizes[emotions]).astype(int)
 
@@ -115,26 +143,9 @@ def _intensities(
     strength[stray, which[stray]] = np.maximum(strength[stray, which[stray]], weak[stray])
     sides = strength[..., None] * generator.uniform(0.55, 1.0, (count, width, 2))
     silent = generator.integers(2, size=count)
-    rows = np.flatnonzero(one_sided[chosen])
+    rows = np.flatnonzero(one_sided[chosen] | (generator.random(count) < settings.one_sided))
     sides[rows, :, silent[rows]] = 0.0
     return sides.astype(np.float32)
-
-
-def smooth_noise(generator: np.random.Generator, count: int, resolution: int) -> np.ndarray:
-    """(count, R, R) float32: smooth noise of unit deviation, features of about a seventh of the map."""
-    knots = 8
-    small = generator.standard_normal((count, knots, knots), dtype=np.float32)
-    at = np.linspace(0, knots - 1, resolution)
-    weights = np.exp(-0.5 * ((at[:, None] - np.arange(knots)) / 0.7) ** 2)
-    weights = (weights / np.sqrt((weights**2).sum(axis=1, keepdims=True))).astype(np.float32)
-    return np.matmul(np.matmul(weights, small), weights.T)
-
-
-def strain(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Optical strain of fields (..., R, R), sqrt(u_x^2 + v_y^2 + (u_y + v_x)^2 / 2), by central differences."""
-    u_y, u_x = np.gradient(u, axis=(-2, -1))
-    v_y, v_x = np.gradient(v, axis=(-2, -1))
-    return np.sqrt(u_x**2 + v_y**2 + 0.5 * (u_y + v_x) ** 2)
 
 
 def draw(settings: FieldSettings, count: int, seed: int) -> FlowFields:
@@ -142,7 +153,8 @@ def draw(settings: FieldSettings, count: int, seed: int) -> FlowFields:
     generator = np.random.default_rng(seed)
     emotions = generator.integers(len(settings.emotions), size=count)
     units = _intensities(generator, settings, emotions)
-    intensity = _profiles(generator, count, settings.frames)
+    times, apex = _times(generator, settings, count)
+    intensity = _profiles(generator, times, apex)
     low, high = np.log(settings.peak)
     peak = np.exp(generator.uniform(low, high, (count, 1, 1))).astype(np.float32)
 
@@ -150,8 +162,8 @@ def draw(settings: FieldSettings, count: int, seed: int) -> FlowFields:
     longest = np.sqrt((action**2).sum(axis=1)).max(axis=(-2, -1))[:, None, None]
     action *= (peak / np.maximum(longest, 1e-9))[:, None]
     flow = intensity[:, :, None, None, None] * action[:, None]
-    flow += _blinks(generator, settings, count)[:, :, None, None, None] * lids[:, None]
-    flow += _head(generator, settings, count)
+    flow += _blinks(generator, settings, times)[:, :, None, None, None] * lids[:, None]
+    flow += _head(generator, settings, times)
     noise = smooth_noise(generator, count * settings.frames * 2, settings.resolution)
     flow += noise.reshape(flow.shape) * (settings.noise * peak)[:, None, None]
     low, high = settings.shrinkage
@@ -165,12 +177,6 @@ def draw(settings: FieldSettings, count: int, seed: int) -> FlowFields:
     if settings.scaled:
         maps = min_max(maps)
     return FlowFields(maps, units, emotions, intensity)
-
-
-def min_max(maps: np.ndarray) -> np.ndarray:
-    """Scale each channel of each clip (N, T, C, R, R) to 0..1 over frames and pixels, as published flow maps are."""
-    low, high = maps.min(axis=(1, 3, 4), keepdims=True), maps.max(axis=(1, 3, 4), keepdims=True)
-    return (maps - low) / np.maximum(high - low, 1e-12)
 
 
 def _axes(settings: FieldSettings) -> tuple[np.ndarray, np.ndarray]:
@@ -212,22 +218,23 @@ def _pulls(
     return action, lids * np.float32(0.14)  # the eye's opening
 
 
-def _blinks(generator: np.random.Generator, settings: FieldSettings, count: int) -> np.ndarray:
+def _blinks(generator: np.random.Generator, settings: FieldSettings, times: np.ndarray) -> np.ndarray:
     """(N, T) float32: how far the lids are closed, against the onset."""
+    count, frames = times.shape
     happens = generator.random((count, 1)) < settings.blink
     start, length = generator.uniform(-0.6, 1.0, (count, 1)), generator.uniform(0.3, 1.0, (count, 1))
-    at = np.linspace(0, 1, settings.frames + 1)[None] if settings.frames > 1 else np.array([[0.0, 0.5]])
+    at = np.concatenate([np.zeros((count, 1)), times / frames if frames > 1 else np.full((count, 1), 0.5)], axis=1)
     share = np.clip((at - start) / length, 0, 1)
     closed = 0.5 - 0.5 * np.cos(2 * np.pi * share)
     return (happens * (closed[:, 1:] - closed[:, :1])).astype(np.float32)
 
 
-def _head(generator: np.random.Generator, settings: FieldSettings, count: int) -> np.ndarray:
+def _head(generator: np.random.Generator, settings: FieldSettings, times: np.ndarray) -> np.ndarray:
     """(N, T, 2, R, R) float32: the head's shift, turn, growth and nod or turn in depth (the nose moves most)."""
-    frames = settings.frames
+    count, frames = times.shape
     amount = generator.standard_normal((count, 6, 1), dtype=np.float32) * settings.head
     bend = generator.uniform(0.6, 1.6, (count, 6, 1))
-    at = (np.arange(1, frames + 1) / frames if frames > 1 else np.ones(1))[None, None]
+    at = times[:, None] / frames
     course = (amount * at**bend).astype(np.float32)  # (N, 6, T)
     x, y = np.meshgrid(*_axes(settings))
     nose = 0.5 * np.exp(-0.5 * ((x / 0.3) ** 2 + ((y - 0.5) / 0.35) ** 2))
