@@ -42,7 +42,8 @@ class Model(Section):
     )
     pretrained: str | None = Field(
         default=None,
-        description="Encoder weights to start from: `synthetic` (come with slstt), `imagenet`, a torchvision name, "
+        description="Encoder weights to start from: `synthetic`, `synthetic_clip` (come with slstt: one flow map, "
+        "clips of frames), `imagenet`, a torchvision name, "
         "a file, or null for random ones.",
     )
 
@@ -73,6 +74,11 @@ class Classifier(Section):
         "`ststnet`, `off_apexnet`: the published networks for flow maps; `svm_*`: a support vector machine on the "
         "pictures' numbers, or on the frozen encoder's features where encoder.trainable is none.",
     )
+    start: Literal["random", "pretrained"] = Field(
+        default="random",
+        description="`slstt`: aggregator and classifier begin at random, or as model.pretrained holds them, which must "
+        "then tell the same classes apart.",
+    )
     penalty: float = Field(default=1.0, gt=0, description="`svm_*`: C, the price of an error; balanced over classes.")
     gamma: float | Literal["scale"] = Field(
         default="scale", description="`svm_rbf`: width of the kernel exp(-gamma d^2); `scale`: 1 / number of features."
@@ -89,6 +95,8 @@ def classifier_problems(classifier: Classifier, model: Model, encoder: Encoder) 
     name, found = classifier.name, []
     if name == "pretrained" and model.pretrained is None:
         found.append("'classifier.name': pretrained needs model.pretrained: synthetic, or a model file")
+    if classifier.start == "pretrained" and (name != "slstt" or model.pretrained is None):
+        found.append("'classifier.start': pretrained needs classifier.name: slstt and model.pretrained; leave it out")
     if name in ("pretrained", "ststnet", "off_apexnet") and encoder.trainable != "all":
         found.append(f"'encoder.trainable': {encoder.trainable} means nothing to classifier.name={name}; leave it out")
     if name in ("ststnet", "off_apexnet") and model.pretrained is not None:

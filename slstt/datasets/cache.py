@@ -18,6 +18,7 @@ from safetensors.numpy import load, save
 from slstt.errors import DataError
 from slstt.files import whole_file
 
+MANIFEST = "manifest.json"
 _ENTRY = "slstt"
 _MARK = b'{\\"checksum\\":\\"'
 _BLANK = b"00000000"
@@ -27,6 +28,17 @@ def flow_path(out: Path, key: tuple[str, str, str]) -> Path:
     """Where the flow of the clip (dataset, subject, name) lies below the output folder."""
     dataset, subject, name = key
     return out / "flow" / dataset / subject / f"{name}.safetensors"
+
+
+def read_manifest(out: Path) -> dict[str, Any]:
+    """manifest.json, by data set; empty where there is none. Raises DataError where it cannot be read."""
+    path = out / MANIFEST
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: unreadable ({error}); delete it, the next run writes it anew") from error
 
 
 def storable(flow: np.ndarray) -> bool:

@@ -1,6 +1,7 @@
 """The two small convolutional networks that people compare against on onset-to-apex flow maps.
 
-Written from their papers. Both take what SLSTT takes, clips (B, 1, 3, H, W) of one frame with channels u, v, strain.
+Written from what their papers, authors and readers say of them; each class names its sources. Both take what SLSTT
+takes, clips (B, 1, 3, H, W) of one frame with channels u, v, strain.
 
 Shapes in this file: B clips, H x W pixels, K classes.
 """
@@ -15,10 +16,12 @@ NAMES = ("ststnet", "off_apexnet")
 
 
 class STSTNet(nn.Module):
-    """Shallow Triple Stream Three-dimensional CNN (Liong et al., FG 2019, arXiv 1902.03634, table I).
+    """Shallow Triple Stream Three-dimensional CNN (Liong et al., FG 2019, arXiv 1902.03634).
 
-    Three streams of 3, 5 and 8 kernels of 3x3 over all three channels, each max-pooled 3x3 with stride 3 (28 -> 10);
-    side by side (16 channels), average-pooled 2x2 (-> 5), one linear layer.
+    Three streams of 3, 5 and 8 kernels of 3x3 over all three channels, ReLU, batch norm, max pool 3x3 with stride 3
+    (28 -> 10), dropout of one half; side by side (16 channels), average pool 2x2 (-> 5), one linear layer. After the
+    authors' program (github.com/christy1206/STSTNet), which pads convolutions by 2 pixels where we pad by 1: both pool
+    to 10.
     """
 
     KERNELS = (3, 5, 8)
@@ -26,7 +29,13 @@ class STSTNet(nn.Module):
     def __init__(self, image_size: int = 28, classes: int = 3) -> None:
         super().__init__()
         self.streams = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(3, kernels, 3, padding=1), nn.ReLU(), nn.MaxPool2d(3, stride=3, padding=1))
+            nn.Sequential(
+                nn.Conv2d(3, kernels, 3, padding=1),
+                nn.ReLU(),
+                nn.BatchNorm2d(kernels),
+                nn.MaxPool2d(3, stride=3, padding=1),
+                nn.Dropout(0.5),
+            )
             for kernels in self.KERNELS
         )
         side = ((image_size + 2 - 3) // 3 + 1) // 2
@@ -42,10 +51,11 @@ class STSTNet(nn.Module):
 
 
 class OFFApexNet(nn.Module):
-    """OFF-ApexNet (Liong et al., Signal Processing: Image Communication 2019, arXiv 1805.08699, table 3).
+    """OFF-ApexNet (Gan, Liong et al., Signal Processing: Image Communication 74, 2019, arXiv 1805.08699).
 
     u and v in a stream each: 6 kernels of 5x5, max pool 2x2, 16 kernels of 5x5, max pool 2x2; both side by side into
-    two fully connected layers of 1024. Strain is not looked at.
+    two fully connected layers of 1024, dropout of one half after each. Strain is not looked at. No program of the
+    authors' is public; sizes and dropout are those of a reimplementation that counts the same 2.66 million numbers.
     """
 
     def __init__(self, image_size: int = 28, classes: int = 3, hidden: int = 1024) -> None:
@@ -67,8 +77,10 @@ class OFFApexNet(nn.Module):
         self.classifier = nn.Sequential(
             nn.Linear(2 * 16 * side**2, hidden),
             nn.ReLU(),
+            nn.Dropout(0.5),
             nn.Linear(hidden, hidden),
             nn.ReLU(),
+            nn.Dropout(0.5),
             nn.Linear(hidden, classes),
         )
 

@@ -30,6 +30,7 @@ from slstt.models.weight_files import (
 
 __all__ = [
     "find_weights",
+    "load_aggregator",
     "load_encoder",
     "load_model",
     "load_released_slstt",
@@ -44,7 +45,7 @@ HEAD_WIDTH_OF_ATTENTION = 64  # of every ViT-S, -B and -L; a released file does 
 def load_encoder(model: SLSTT, source: str | Path) -> str:
     """Fill `model`'s encoder from `source`; the aggregator stays as it is. Returns a line that says what was loaded.
 
-    `source`: "synthetic" (comes with slstt); "imagenet"; a name of torchvision's such as
+    `source`: "synthetic", "synthetic_clip" (come with slstt); "imagenet"; a name of torchvision's such as
     "ViT_B_16_Weights.IMAGENET1K_SWAG_E2E_V1"; or a file in the
     naming of torchvision, timm, the released SLSTT or our own. Position embeddings are resampled to the model's grid.
     Raises WeightsError where it is missing, damaged or of another architecture; the model is then unchanged.
@@ -70,6 +71,23 @@ def load_encoder(model: SLSTT, source: str | Path) -> str:
     if naming == "released" and model.arguments["gelu"] != "tanh":
         remark += "; it was trained with the tanh form of GELU (model.gelu), this model has the exact one"
     return f"encoder from {source} ({naming} naming){remark}"
+
+
+def load_aggregator(model: SLSTT, source: str | Path) -> None:
+    """Fill `model`'s aggregator and classifier from `source`, one of our model files; the encoder stays as it is.
+
+    Raises WeightsError where the file has none or one of other sizes; the model is then unchanged.
+    """
+    path = find_weights(source)
+    state, _ = read_weights(path)
+    held = {key.removeprefix("aggregator."): value for key, value in state.items() if key.startswith("aggregator.")}
+    wanted = {key: value.shape for key, value in model.aggregator.state_dict().items()}
+    if {key: value.shape for key, value in held.items()} != wanted:
+        raise WeightsError(
+            f"{path}: holds no {model.arguments['aggregator']} aggregator of the model's sizes for "
+            f"{model.arguments['classes']} classes; change the model's settings, or leave classifier.start out"
+        )
+    model.aggregator.load_state_dict(held)
 
 
 def load_released_slstt(

@@ -151,7 +151,7 @@ class VisionTransformer(nn.Module):
         """Frames (N, C, H, W) -> tokens (N, L, D) before the first block (ViT eq. 1)."""
         patches = self.patch_embedding(frames)  # (N, D, G, G)
         patches = patches.flatten(2).transpose(1, 2)  # (N, G * G, D)
-        class_token = self.class_token.expand(len(frames), -1, -1)
+        class_token = self.class_token.expand(frames.shape[0], -1, -1)  # not len: it would fix the number in an export
         return torch.cat((class_token, patches), dim=1) + self.positions
 
     def run_blocks(self, tokens: Float[Tensor, "N L D"], start: int, stop: int) -> Float[Tensor, "N L D"]:

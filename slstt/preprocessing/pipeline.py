@@ -15,7 +15,7 @@ import numpy as np
 from slstt import weights
 from slstt.config.load import differing_keys
 from slstt.config.preprocess import PreprocessConfig
-from slstt.datasets.cache import flow_path
+from slstt.datasets.cache import flow_path, read_manifest
 from slstt.datasets.clip import Clip, Release, Remark
 from slstt.errors import DataError
 from slstt.files import sha256
@@ -207,7 +207,7 @@ def _manifest(
 def _say_what_changed(out: Path, dataset: str, manifest: Mapping[str, Any]) -> None:
     import sys
 
-    before = tables.read_manifest(out).get(dataset)
+    before = read_manifest(out).get(dataset)
     if before is None:
         return
     for part in ("settings", "models", "versions"):

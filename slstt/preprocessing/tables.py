@@ -1,6 +1,5 @@
 """The tables and the manifest of an output folder; several data sets may share one, each run replaces its own rows."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from slstt import __version__
+from slstt.datasets.cache import MANIFEST, read_manifest
 from slstt.datasets.clip import INDEX_COLUMNS, Clip, Remark, index_row
 from slstt.errors import ConfigError, DataError
 from slstt.files import read_csv, write_csv, write_json
@@ -18,7 +18,7 @@ except ImportError:  # Windows: two runs at once into one folder are then the us
     fcntl = None
 
 REMARK_COLUMNS = ("dataset", "subject", "clip", "reason")
-INDEX, FAILURES, FLAGS, MANIFEST = "index.csv", "failures.csv", "flags.csv", "manifest.json"
+INDEX, FAILURES, FLAGS = "index.csv", "failures.csv", "flags.csv"
 VERSIONED = ("numpy", "opencv-python-headless", "dlib-bin", "torch", "safetensors")
 
 
@@ -37,17 +37,6 @@ def write_tables(
             rows = [(r.dataset, r.subject, r.clip, f"{r.kind}: {r.reason}") for r in remarks if r.action == action]
             _replace_rows(out / name, REMARK_COLUMNS, dataset, rows)
         write_json(out / MANIFEST, dict(sorted({**read_manifest(out), dataset: dict(manifest)}.items())))
-
-
-def read_manifest(out: Path) -> dict[str, Any]:
-    """manifest.json, by data set; empty where there is none. Raises DataError where it cannot be read."""
-    path = out / MANIFEST
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: unreadable ({error}); delete it, the next run writes it anew") from error
 
 
 def versions() -> dict[str, str]:

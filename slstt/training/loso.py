@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 import torch
 
-from slstt.config.train import TrainConfig
+from slstt.config.train import TrainConfig, roots
+from slstt.datasets.cache import read_manifest
 from slstt.errors import ConfigError, DataError
 from slstt.evaluation.predictions import Predictions, write_predictions
 from slstt.files import write_csv, write_text
@@ -168,6 +169,8 @@ class FoldTrainer:
             "normalize": data.normalize,
             "frames": str(self.data.frames),
         }
+        if data.kind == "cache" and (made := read_manifest(roots(data)[0])):
+            header["preprocessing"] = json.dumps(next(iter(made.values()))["settings"])
         if data.normalize == "train":
             mean, deviation = self.data.statistics(fold.train, data.encoding)
             header |= {"mean": json.dumps(mean.tolist()), "deviation": json.dumps(deviation.tolist())}

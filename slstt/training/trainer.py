@@ -5,6 +5,7 @@ it in the same process; within an epoch the random states are part of the checkp
 threads an interrupted and continued fold therefore ends with the very bits of an uninterrupted one.
 """
 
+import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slstt.config.train import TrainConfig
+from slstt.datasets.protocols import PROTOCOLS
 from slstt.errors import ConfigError
 from slstt.evaluation.metrics import uf1_of
 from slstt.files import write_csv
@@ -52,7 +54,7 @@ class Trained:
 def make_model(settings: TrainConfig, classes: int) -> nn.Module:
     """What classifier.name calls for, before it learns; SLSTT comes from `make_slstt`.
 
-    Raises ConfigError where classifier.name is pretrained and the file tells another number of classes apart.
+    Raises ConfigError where classifier.name is pretrained and the file tells other classes apart or wants other input.
     """
     name, source = settings.classifier.name, settings.model.pretrained
     if name in baselines.NAMES:
@@ -61,6 +63,7 @@ def make_model(settings: TrainConfig, classes: int) -> nn.Module:
     if name == "pretrained" and source is not None:
         from slstt.models.pretrained import find_weights, load_model  # torchvision takes seconds to import
 
+        _check_header(source, settings, ("classes", "kind", "normalize", "encoding"))
         known = load_model(find_weights(source))
         for key, wanted in (("classes", classes), ("image_size", settings.model.image_size)):
             if known.arguments[key] != wanted:
@@ -77,11 +80,34 @@ def make_slstt(settings: TrainConfig, classes: int) -> SLSTT:
     torch.manual_seed(seed_of(settings.run.seed, "weights"))
     model = SLSTT(classes=classes, **settings.model.model_dump(exclude={"pretrained"}))
     if settings.model.pretrained is not None:
-        from slstt.models.pretrained import load_encoder  # torchvision takes seconds to import
+        from slstt.models.pretrained import load_aggregator, load_encoder  # torchvision takes seconds to import
 
         load_encoder(model, settings.model.pretrained)
+        if settings.classifier.start == "pretrained":
+            _check_header(settings.model.pretrained, settings, ("classes",))
+            load_aggregator(model, settings.model.pretrained)
     set_trainable(model, settings.encoder.trainable)
     return model
+
+
+def _check_header(source: str, settings: TrainConfig, names: Sequence[str]) -> None:
+    """Refuse a model file whose header says something else than the run: its answers would mean other classes."""
+    from slstt.models.weight_files import find_weights, read_header  # torchvision takes seconds to import
+
+    header, data = read_header(find_weights(source)), settings.data
+    wanted = {
+        "classes": json.dumps(list(PROTOCOLS[data.protocol].classes)),
+        "kind": data.kind,
+        "normalize": data.normalize,
+        "encoding": data.encoding if data.kind == "cache" else header.get("encoding"),  # maps are taken as they are
+    }
+    found = [
+        f"model.pretrained: {source} has {name} {header[name]}, this run {wanted[name]}; make the run's settings agree"
+        for name in names
+        if name in header and header[name] != wanted[name]
+    ]
+    if found:
+        raise ConfigError(*found)
 
 
 def train_fold(

@@ -8,18 +8,21 @@ from slstt.models.baselines import OFFApexNet, STSTNet, baseline
 
 def test_ststnet_has_the_paper_s_sizes() -> None:
     model = STSTNet()
-    # 3x3x3 kernels (3, 5, 8 of them) with biases, and 5 * 5 * 16 = 400 numbers into three classes
-    assert sum(p.numel() for p in model.parameters()) == 27 * 16 + 16 + 400 * 3 + 3
+    # 3x3x3 kernels (3, 5, 8 of them) with biases, batch norm, and 5 * 5 * 16 = 400 numbers into three classes
+    assert sum(p.numel() for p in model.parameters()) == 27 * 16 + 16 + 2 * 16 + 400 * 3 + 3
     assert model.classifier.in_features == 400
 
 
 def test_ststnet_agrees_with_the_plain_formula() -> None:
     torch.manual_seed(0)
-    model, x = STSTNet(), torch.randn(2, 1, 3, 28, 28)
+    model, x = STSTNet().eval(), torch.randn(2, 1, 3, 28, 28)
     maps = []
     for stream in model.streams:
-        convolution = stream[0]
+        convolution, norm = stream[0], stream[2]
+        norm.running_mean.uniform_(0, 1)
+        norm.running_var.uniform_(0.5, 2)
         y = F.relu(F.conv2d(x[:, 0], convolution.weight, convolution.bias, padding=1))
+        y = (y - norm.running_mean[:, None, None]) / (norm.running_var[:, None, None] + norm.eps).sqrt()
         padded = F.pad(y, (1, 1, 1, 1), value=-torch.inf)
         windows = padded.unfold(2, 3, 3).unfold(3, 3, 3)
         maps.append(windows.amax((-1, -2)))
@@ -30,7 +33,7 @@ def test_ststnet_agrees_with_the_plain_formula() -> None:
 
 def test_off_apexnet_has_the_paper_s_sizes_and_does_not_see_strain() -> None:
     torch.manual_seed(0)
-    model, x = OFFApexNet(), torch.randn(2, 1, 3, 28, 28)
+    model, x = OFFApexNet().eval(), torch.randn(2, 1, 3, 28, 28)
     streams = 2 * (25 * 6 + 6 + 25 * 6 * 16 + 16)
     assert sum(p.numel() for p in model.parameters()) == streams + 1568 * 1024 + 1024 + 1024**2 + 1024 + 3 * 1024 + 3
     other = x.clone()
@@ -49,7 +52,7 @@ def test_small_networks_learn_ten_maps_by_heart(name: str) -> None:
         optimizer.zero_grad()
         F.cross_entropy(model(x), y).backward()
         optimizer.step()
-    assert torch.equal(model(x).argmax(1), y)
+    assert torch.equal(model.eval()(x).argmax(1), y)
 
 
 def test_wrong_names_and_sizes_are_refused() -> None:

@@ -19,7 +19,15 @@ from torchvision.models.vision_transformer import VisionTransformer as Torchvisi
 
 from slstt.errors import WeightsError
 from slstt.models.naming import translate
-from slstt.models.pretrained import find_weights, load_encoder, load_model, read_header, read_weights, save_model
+from slstt.models.pretrained import (
+    find_weights,
+    load_aggregator,
+    load_encoder,
+    load_model,
+    read_header,
+    read_weights,
+    save_model,
+)
 from slstt.models.slstt import SLSTT
 from slstt.models.weight_files import cached_download
 
@@ -270,18 +278,43 @@ def test_a_failed_save_leaves_the_former_file(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
 
 
-def test_synthetic_weights_come_with_the_package() -> None:
-    path = find_weights("synthetic")
-    assert path.stat().st_size < 5e6
+@pytest.mark.parametrize(
+    ("source", "kind", "frames", "crop"),
+    [("synthetic", "flow_maps", 1, [-1.0, 1.0, -0.9, 2.0]), ("synthetic_clip", "cache", 11, None)],
+)
+def test_synthetic_weights_come_with_the_package(source: str, kind: str, frames: int, crop: list[float] | None) -> None:
+    path = find_weights(source)
     shipped = load_model(path)
     header = read_header(path)
-    assert json.loads(header["classes"]) == ["negative", "positive", "surprise"] and header["kind"] == "flow_maps"
+    assert json.loads(header["classes"]) == ["negative", "positive", "surprise"]
+    assert (header["kind"], int(header["frames"]), json.loads(header["crop"])) == (kind, frames, crop)
+    size = shipped.arguments["image_size"]
+    assert shipped(torch.randn(2, frames, 3, size, size)).shape == (2, 3)
     model = SLSTT(**{**shipped.arguments, "aggregator": "lstm", "lstm_width": 8, "lstm_layers": 1, "head_width": 4})
-    load_encoder(model, "synthetic")
-    x = torch.randn(2, 3, 28, 28)
+    load_encoder(model, source)
+    x = torch.randn(2, 3, size, size)
     torch.testing.assert_close(model.eval().encode(x), shipped.encode(x))
     with pytest.raises(WeightsError, match=r"of another architecture: .*width"):
-        load_encoder(SLSTT(**SMALL), "synthetic")
+        load_encoder(SLSTT(**SMALL), source)
+
+
+def test_the_aggregator_can_be_loaded_too() -> None:
+    shipped = load_model(find_weights("synthetic_clip"))
+    model = SLSTT(**shipped.arguments).eval()
+    load_encoder(model, "synthetic_clip")
+    load_aggregator(model, "synthetic_clip")
+    x = torch.randn(2, 11, 3, 32, 32)
+    torch.testing.assert_close(model(x), shipped(x))
+    for other in ({"classes": 5}, {"aggregator": "mean"}, {"lstm_width": 8}):
+        model = SLSTT(**{**shipped.arguments, **other})
+        with pytest.raises(
+            WeightsError, match=r"synthetic_clip.safetensors: holds no .* aggregator of the model's sizes"
+        ):
+            load_aggregator(model, "synthetic_clip")
+
+
+def test_the_weights_that_come_with_the_package_are_small() -> None:
+    assert sum(path.stat().st_size for path in find_weights("synthetic").parent.iterdir()) < 5e6
 
 
 def test_unknown_torchvision_name() -> None:

@@ -1,5 +1,6 @@
 """What SLSTT is compared with runs on the same folds and leaves the same files."""
 
+import json
 from pathlib import Path
 
 import cv2
@@ -86,6 +87,41 @@ def test_a_pretrained_classifier_predicts_without_learning(maps: Path, tmp_path:
         x = normalize_each(torch.from_numpy(flow_maps.read(maps).maps)[:, None])
         expected = model(x).double().softmax(1).numpy()
     np.testing.assert_allclose(found.probabilities, expected, atol=1e-6)
+
+
+def test_fine_tuning_can_begin_with_the_whole_pretrained_network(maps: Path, tmp_path: Path) -> None:
+    """With a learning rate of almost nothing it ends where it began: with the pretrained network's own answers."""
+    torch.manual_seed(3)
+    model = SLSTT(28, 28, 16, 1, 2, 2, classes=3, aggregator="mean").eval()
+    save_model(model, tmp_path / "model.safetensors")
+    source = (*SIZES, f"model.pretrained={tmp_path / 'model.safetensors'}")
+    still = ("training.learning_rate=1e-12", "training.epochs=2", "training.warmup_epochs=0")
+    for start in ("random", "pretrained"):
+        assert run("slstt.yaml", maps, tmp_path / start, *source, *still, f"classifier.start={start}") == 0
+    with torch.no_grad():
+        x = normalize_each(torch.from_numpy(flow_maps.read(maps).maps)[:, None])
+        expected = model(x).double().softmax(1).numpy()
+    found = {start: read_predictions(tmp_path / start / "predictions.csv") for start in ("random", "pretrained")}
+    np.testing.assert_allclose(found["pretrained"].probabilities, expected, atol=1e-4)
+    assert np.abs(found["random"].probabilities - expected).max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("config", "more"),
+    [("zero_shot.yaml", "classifier.name=pretrained"), ("slstt.yaml", "classifier.start=pretrained")],
+)
+def test_weights_whose_answers_mean_other_classes_are_refused(
+    config: str, more: str, maps: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, header = SLSTT(28, 28, 16, 1, 2, 2, classes=3, aggregator="mean"), {"kind": "cache", "normalize": "none"}
+    save_model(model, tmp_path / "model.safetensors", header | {"classes": json.dumps(["surprise", *CLASSES[:2]])})
+    words = [*SIZES, more, f"model.pretrained={tmp_path / 'model.safetensors'}"]
+    assert run(config, maps, tmp_path / "run", *words) == 2
+    said = capsys.readouterr().err
+    assert 'has classes ["surprise", "negative", "positive"], this run ["negative", "positive", "surprise"]' in said
+    other_input = "has kind cache, this run flow_maps" in said and "has normalize none, this run map" in said
+    assert other_input == (more == "classifier.name=pretrained")
+    assert "Traceback" not in said and not list((tmp_path / "run").glob("folds/*/predictions.csv"))
 
 
 def test_an_svm_on_frozen_features_sees_the_encoder_s_output(maps: Path, tmp_path: Path) -> None:
