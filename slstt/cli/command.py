@@ -1,9 +1,12 @@
 """What all commands share: the common flags, and one way from errors to exit codes."""
 
 import argparse
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from slstt import __version__
 from slstt.errors import SlsttError
@@ -42,7 +45,8 @@ def run(
     except SystemExit as leave:
         return leave.code if isinstance(leave.code, int) else 2
     try:
-        return body(arguments)
+        with terminate_as_interrupt():
+            return body(arguments)
     except SlsttError as error:
         if arguments.debug:
             traceback.print_exc()
@@ -68,3 +72,22 @@ def run(
             file=sys.stderr,
         )
         return 1
+
+
+@contextmanager
+def terminate_as_interrupt() -> Iterator[None]:
+    """Within the block SIGTERM (as batch systems send) and SIGHUP raise KeyboardInterrupt, as Ctrl-C does."""
+
+    def interrupt(signum: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, interrupt) for number in caught}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

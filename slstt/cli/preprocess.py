@@ -11,7 +11,6 @@ from slstt.config.load import load_config
 from slstt.config.preprocess import PreprocessConfig
 from slstt.datasets.ids import DATASETS
 from slstt.errors import ConfigError, DataError, SlsttError
-from slstt.preprocessing.workers import terminate_as_interrupt
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,8 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="read everything, say what would be done, write nothing")
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings as YAML (default: the paper's)")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings that win over --config")
-    with terminate_as_interrupt():
-        return command.run(parser, _run, argv)
+    return command.run(parser, _run, argv)
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -68,12 +68,20 @@ class LandmarkDetector:
         boxes, scores, _ = self._faces.run(image, upsample, 0.0)
         faces = []
         for box, score in zip(boxes, scores, strict=True):
-            shape = self._points(image, box)
-            points = np.array([(p.x, p.y) for p in shape.parts()], dtype=np.float32)
+            points = self._fitted(image, box)
             corners = (int(box.left()), int(box.top()), int(box.right()), int(box.bottom()))
             if box.width() >= SMALLEST_FACE * min(image.shape[:2]) and upright(points):
                 faces.append(Face(points, corners, float(score)))
         return sorted(faces, key=lambda face: (face.box[2] - face.box[0]) * (face.box[3] - face.box[1]), reverse=True)
+
+    def fit(
+        self, image: UInt8[ndarray, "h w"] | UInt8[ndarray, "h w 3"], box: tuple[int, int, int, int]
+    ) -> Float32[ndarray, "68 2"]:
+        """The 68 points of the face known to fill `box` (x0, y0, x1, y1): a twentieth of the cost of `detect`."""
+        return self._fitted(np.ascontiguousarray(image), dlib.rectangle(*box))  # pyright: ignore[reportAttributeAccessIssue]
+
+    def _fitted(self, image: ndarray, box: object) -> ndarray:
+        return np.array([(p.x, p.y) for p in self._points(image, box).parts()], dtype=np.float32)
 
 
 def upright(landmarks: Num[ndarray, "68 2"]) -> bool:

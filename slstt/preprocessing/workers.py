@@ -132,25 +132,6 @@ def on_ray(
 
 
 @contextmanager
-def terminate_as_interrupt() -> Iterator[None]:
-    """Within the block SIGTERM (as batch systems send) and SIGHUP raise KeyboardInterrupt, as Ctrl-C does."""
-
-    def interrupt(signum: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    caught = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.signal(number, interrupt) for number in caught}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
 def one_thread() -> Iterator[None]:
     """Keep OpenCV and torch, where they are loaded, at one thread: the clips run side by side, not their kernels."""
     cv2, torch = sys.modules.get("cv2"), sys.modules.get("torch")

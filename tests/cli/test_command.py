@@ -1,4 +1,6 @@
 import argparse
+import os
+import signal
 
 import pytest
 
@@ -51,3 +53,18 @@ def test_usage_errors_and_help_return_instead_of_leaving(capsys: pytest.CaptureF
     assert run(lambda arguments: 0, ["--nonsense"]) == 2
     assert run(lambda arguments: 0, ["--help"]) == 0
     assert "exit codes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_batch_systems_signal_is_an_interrupt_while_the_command_runs(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(number)
+
+    def asked_to_end(arguments: argparse.Namespace) -> int:
+        os.kill(os.getpid(), number)
+        return 0
+
+    assert run(asked_to_end) == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert signal.getsignal(number) is before

@@ -54,13 +54,6 @@ def test_in_this_process_the_thread_counts_are_put_back() -> None:
         torch.set_num_threads(before[1])
 
 
-def test_sigterm_is_an_interrupt_within_the_block_only() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), workers.terminate_as_interrupt():
-        os.kill(os.getpid(), signal.SIGTERM)
-    assert signal.getsignal(signal.SIGTERM) is before
-
-
 def test_ray_that_is_not_installed_is_named_with_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(ConfigError, match=r"pip install 'slstt\[ray\]'"):

@@ -1,0 +1,196 @@
+"""`slstt-predict`: candidate micro-expressions in a person's own recordings, and the class each resembles."""
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slstt.cli import command
+from slstt.errors import ConfigError, DataError, SlsttError
+from slstt.prediction.limits import DEFAULT_WEIGHTS, LIMITS
+
+if TYPE_CHECKING:
+    from slstt.prediction.predict import Predictor
+    from slstt.prediction.recording import Recording
+    from slstt.prediction.result import Result
+
+DESCRIPTION = """\
+Watch a recording of a face, find the small movements that come and go within half a second, and name the class that
+each resembles most. PATH is a video, a folder of frames (with --fps), or a folder of such clips. What was found is
+written as tables and as a page with pictures; the same command again continues after an interruption.
+
+limits:
+""" + "\n".join(
+    textwrap.fill(line, 118, initial_indent="  - ", subsequent_indent="    ") for line in (*LIMITS, DEFAULT_WEIGHTS)
+)
+EXAMPLES = """\
+  slstt-predict talk.mp4                                   tables and report in ./predicted/talk
+  slstt-predict frames/ --fps 200 --out found --video      a folder of frames; an annotated video too
+  slstt-predict clips/ --fps 100 --weights runs/cde        several recordings, the mean of a run's folds
+  slstt-predict talk.mp4 --onset 120 --apex 137 --offset 160       the class of one interval, nothing is looked for
+  slstt-predict talk.mp4 --longest-ms 400 spotting.threshold=8     fewer candidates
+every section.key is described in docs/predict.md"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    parser = command.parser("slstt-predict", DESCRIPTION, EXAMPLES)
+    parser.add_argument("path", type=Path, metavar="PATH", help="a video, a folder of frames, or a folder of clips")
+    parser.add_argument(
+        "--weights", default="default", metavar="WEIGHTS", help="default, a model file, or a run of slstt-train"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: predicted/<name of PATH>)")
+    parser.add_argument("--fps", type=float, metavar="N", help="frames per second; folders of frames need it")
+    parser.add_argument("--onset", type=int, metavar="N", help="classify one interval: its first frame, from 0 on")
+    parser.add_argument("--apex", type=int, metavar="N", help="its frame of strongest motion (default: spotted)")
+    parser.add_argument("--offset", type=int, metavar="N", help="its last frame (default: the recording's)")
+    parser.add_argument("--shortest-ms", type=float, metavar="MS", help="shortest interval (spotting.shortest_ms)")
+    parser.add_argument("--longest-ms", type=float, metavar="MS", help="longest interval (spotting.longest_ms)")
+    parser.add_argument("--video", action="store_true", help="also write the recording with what was found drawn in")
+    parser.add_argument("--check", action="store_true", help="open everything, say what would be done, write nothing")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings")
+    return command.run(parser, _predict, argv)
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    recordings, predictor = _inputs(arguments)
+    out = arguments.out or Path("predicted") / arguments.path.resolve().stem
+    folders = [out] if len(recordings) == 1 else [out / recording.name for recording in recordings]
+    from slstt.prediction import folder
+
+    folder.refuse_other(out, arguments.path)
+    if arguments.check:
+        return _check(recordings, folders, predictor)
+    predictor.prepare()
+    with folder.only_run(out, arguments.path):
+        results, failures = _all(recordings, folders, predictor, arguments.quiet)
+        if len(recordings) > 1:
+            done = [result for result in results if result]
+            folder.write_summary(out, done, failures, predictor.classifier.wanted.classes)
+            if done:
+                print(f"all of them: {out / 'index.html'}", flush=True)
+    if not any(results):
+        kind = ConfigError if all(isinstance(error, ConfigError) for _, error in failures) else DataError
+        raise kind(*(line for _, error in failures for line in error.problems))
+    for recording, error in failures:
+        for line in error.problems:
+            print(f"slstt-predict: error: {_named(recording, line)}", file=sys.stderr)
+    unclassified = sum(result.unclassified for result in results if result)
+    if unclassified:
+        print(f"slstt-predict: {unclassified} interval(s) could not be classified; see the reports", file=sys.stderr)
+    return 1 if failures or unclassified else 0
+
+
+def _inputs(arguments: argparse.Namespace) -> tuple[list["Recording"], "Predictor"]:
+    """Everything the command line names, opened; all that is wrong with it is raised at once."""
+    from slstt.prediction.classifier import find_classifier  # here: --help needs no torch
+    from slstt.prediction.predict import Given, Predictor
+    from slstt.prediction.recording import open_recordings
+    from slstt.prediction.settings import read_settings
+
+    problems: list[SlsttError] = []
+    recordings, predictor, given = [], None, None
+    overrides = list(arguments.overrides)
+    for name in ("shortest_ms", "longest_ms"):
+        if (value := getattr(arguments, name)) is not None:
+            overrides.append(f"spotting.{name}={value!r}")
+    if arguments.onset is not None:
+        given = Given(arguments.onset, arguments.apex, arguments.offset)
+    elif arguments.apex is not None or arguments.offset is not None:
+        problems.append(ConfigError("--apex and --offset belong to an interval that is given; give --onset too"))
+    try:
+        recordings = open_recordings(arguments.path, arguments.fps)
+    except SlsttError as error:
+        problems.append(error)
+    try:
+        classifier = find_classifier(arguments.weights)
+        settings, remarks = read_settings(classifier, overrides)
+        predictor = Predictor(classifier, settings, given, arguments.video)
+        for remark in (*classifier.remarks, *remarks):
+            print(f"slstt-predict: note: {remark}", file=sys.stderr)
+    except SlsttError as error:
+        problems.append(error)
+    if given is not None and len(recordings) > 1:
+        what = f"{arguments.path}: holds {len(recordings)} recordings; --onset is for one of them, name it"
+        problems.append(ConfigError(what))
+    if problems or predictor is None:
+        # The gravest kind decides the exit code; a wrong command line counts before missing data.
+        kind = ConfigError if any(isinstance(error, ConfigError) for error in problems) else type(problems[0])
+        raise kind(*(line for error in problems for line in error.problems))
+    return recordings, predictor
+
+
+def _check(recordings: list["Recording"], folders: list[Path], predictor: "Predictor") -> int:
+    wanted = predictor.classifier.wanted
+    print(f"weights: {', '.join(map(str, predictor.classifier.paths))} ({', '.join(wanted.classes)})")
+    usable = 0
+    for recording, place in zip(recordings, folders, strict=True):
+        if recording.problem is not None:
+            print(f"{recording.problem}", file=sys.stderr)
+            continue
+        usable += 1
+        state = "finished, would be kept" if predictor.finished(recording, place) else "would be watched"
+        frames = "an unknown number of" if recording.count is None else recording.count
+        width, height = recording.size
+        print(f"{recording.path}: {frames} frames, {recording.rate:.4g} per second, {width} x {height}: {state}")
+        for remark in recording.remarks:
+            print(f"  {remark}")
+        print(f"  -> {place}")
+    print("nothing was written (--check)")
+    return 0 if usable == len(recordings) else 1 if usable else DataError.exit_code
+
+
+def _all(
+    recordings: list["Recording"], folders: list[Path], predictor: "Predictor", quiet: bool
+) -> tuple[list["Result | None"], list[tuple["Recording", SlsttError]]]:
+    """Each recording's result (None where it failed), and the failures; one bad recording does not stop the others."""
+    from slstt.progress import Progress
+
+    results: list[Result | None] = []
+    failures: list[tuple[Recording, SlsttError]] = []
+    for recording, place in zip(recordings, folders, strict=True):
+        try:
+            if recording.problem is not None:
+                raise DataError(recording.problem)
+            result = predictor.finished(recording, place)
+            kept = result is not None
+            if result is None:
+                with Progress(recording.name, predictor.to_watch(recording), unit="frame", quiet=quiet) as progress:
+                    result = predictor.predict(recording, place, progress.advance)
+            _say(result, place, kept)
+            results.append(result)
+        except SlsttError as error:
+            failures.append((recording, error))
+            results.append(None)
+        except Exception as error:
+            if len(recordings) == 1:
+                raise
+            what = f"{recording.path}: {type(error).__name__}: {error} (a fault in slstt, please report it)"
+            failures.append((recording, SlsttError(what)))
+            results.append(None)
+    return results, failures
+
+
+def _say(result: "Result", place: Path, kept: bool) -> None:
+    print(f"{result.name}: {len(result.found)} interval(s){' (finished before, kept)' if kept else ''}")
+    for number, one in enumerate(result.found[:20], start=1):
+        begin, end = one.interval.onset / result.rate, one.interval.offset / result.rate
+        named = f"{one.label} {max(one.probabilities):.2f}" if one.label else "not classified"
+        print(f"  {number}: {begin:.3f} to {end:.3f} s  {named}")
+    if len(result.found) > 20:
+        print(f"  ... and {len(result.found) - 20} more in {place / 'predictions.csv'}")
+    for remark in result.remarks:
+        print(f"  note: {remark}")
+    if result.note:
+        print(f"  {result.note}")
+    print(f"  look at it: {place / 'report.html'}", flush=True)
+
+
+def _named(recording: "Recording", line: str) -> str:
+    return line if str(recording.path) in line else f"{recording.path}: {line}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""Long recordings of one synthetic person: micro- and longer expressions with rest between, blinks, a moving head."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from slstt.datasets.synthetic.clips import Stream, SyntheticClip, draw_units, face_size, peak_range, render
+from slstt.datasets.synthetic.motion import action_field, blink_profile, head_drift, profile, slow_wave
+from slstt.datasets.synthetic.plan import Plan
+from slstt.datasets.synthetic.portrait import Portrait
+from slstt.errors import DataError
+from slstt.files import write_csv
+
+MICRO = (0.10, 0.48)
+"""Shortest and longest micro-expression, seconds from onset to offset."""
+LONG = (0.9, 2.0)
+"""The same of the longer expressions among them, which are no micro-expressions."""
+LONG_SHARE = 0.2
+LONG_TIMES = 2.0
+"""How many times stronger a longer expression is."""
+PAUSES = (0.6, 2.5)
+"""Shortest and longest rest between two expressions, seconds."""
+BLINKS = 15.0
+"""Blinks a minute."""
+EMOTIONS = ("happiness", "disgust", "surprise", "repression", "others")
+
+
+@dataclass(frozen=True)
+class Expression:
+    """One expression: its frames, its emotion, its largest displacement in pixels, and whether it is a micro one."""
+
+    onset: int
+    apex: int
+    offset: int
+    emotion: str
+    peak: float
+    micro: bool
+
+
+@dataclass(frozen=True)
+class SyntheticRecording:
+    """What happens in a recording of `count` frames, numbered from 0, `rate` a second."""
+
+    portrait: Portrait
+    rate: float
+    count: int
+    expressions: tuple[Expression, ...]
+    parts: tuple[SyntheticClip, ...]
+    """End to end: every expression with the rest before it, and the rest after the last."""
+
+    @property
+    def micro(self) -> tuple[Expression, ...]:
+        """The micro-expressions alone."""
+        return tuple(expression for expression in self.expressions if expression.micro)
+
+    def frames(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (number, picture (H, W, 3) uint8 RGB), one in memory at a time."""
+        for part in self.parts:
+            for number, picture in render(self.portrait, part, range(part.first, part.last + 1)):
+                yield number, picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=-1)
+
+
+def draw_recording(
+    seconds: float,
+    seed: int = 0,
+    *,
+    rate: float = 100.0,
+    difficulty: float = 0.0,
+    head: float = 6.0,
+    size: tuple[int, int] = (640, 480),
+    emotions: Sequence[str] = EMOTIONS,
+    grey: bool = False,
+) -> SyntheticRecording:
+    """Draw a recording of about `seconds` at most, which begins and ends at rest.
+
+    `difficulty` as in `write`: motion small, noise, flicker and incidental motion strong at 1. `head` is how far the
+    head sways to either side, in pixels of a 640x480 frame; it turns and nears in proportion and never rests. `grey`
+    frames have three equal channels and are made in a third of the time.
+    """
+    layout = "samm" if grey else "casme2"
+    plan = Plan(layout, subjects=1, clips_per_subject=1, difficulty=difficulty, seed=seed, size=size)
+    portrait = plan.portrait(1)
+    scene = plan.clip(portrait, 1, 1).clip
+    timing, around, acting = (Stream(seed, 1, 0).generator(purpose) for purpose in (11, 12, 13))
+    expressions = _expressions(timing, acting, seconds, rate, difficulty, face_size(size) / 96, emotions)
+    count = round(seconds * rate) if not expressions else expressions[-1].offset + round(PAUSES[0] * rate)
+    numbers = np.arange(count)
+    at, pose, pixel = numbers / rate, scene.motion.pose, face_size(size) / 96
+    reach = 1.8 * pose.interocular
+    # A slow sway, and a tenth of it quicker: a head is never at rest.
+    drift = head_drift(around, 0.2 * at, head * pixel, reach) + head_drift(around, at, 0.1 * head * pixel, reach)
+    wander, lids = slow_wave(around, at), np.zeros(count)
+    for start in around.uniform(0, count, around.poisson(BLINKS * seconds / 60)):
+        closing, opening = around.uniform(0.06, 0.09) * rate, around.uniform(0.10, 0.15) * rate
+        lids = np.maximum(lids, blink_profile(numbers, start, closing, opening))
+    flicker = (0.002 + 0.006 * difficulty) * np.sin(2 * np.pi * around.uniform(2, 20) * at)
+    gain = scene.gain.mean(axis=0) * (1 + flicker + around.normal(0, 0.001, count))[:, None]
+
+    parts = []
+    begins = [0, *(expression.offset + 1 for expression in expressions[:-1])]
+    ends = [*(expression.offset for expression in expressions[:-1]), count - 1]
+    for first, last, expression in zip(begins, ends, expressions or [None], strict=True):
+        here, own = slice(first, last + 1), numbers[first : last + 1]
+        intensity, action = np.zeros(len(own)), np.zeros_like(scene.motion.action)
+        if expression is not None:
+            rise, fall = acting.uniform(0.8, 1.25, 2)
+            intensity = profile(own, expression.onset, expression.apex, expression.offset, rise, fall)
+            units = draw_units(expression.emotion, difficulty, acting)
+            action = action_field(size, pose, portrait.face.landmarks, units, expression.peak)
+        motion = replace(
+            scene.motion, numbers=own, intensity=intensity, action=action, drift=drift[here], wander=wander[here]
+        )
+        parts.append(replace(scene, first=first, last=last, motion=motion, lids=lids[here], gain=gain[here]))
+    return SyntheticRecording(portrait, rate, count, tuple(expressions), tuple(parts))
+
+
+def _expressions(
+    timing: np.random.Generator,
+    acting: np.random.Generator,
+    seconds: float,
+    rate: float,
+    difficulty: float,
+    pixel: float,
+    emotions: Sequence[str],
+) -> list[Expression]:
+    expressions: list[Expression] = []
+    now = 0.0
+    while True:
+        micro = timing.uniform() >= LONG_SHARE
+        pause, length = timing.uniform(*PAUSES), timing.uniform(*(MICRO if micro else LONG))
+        if now + pause + length + PAUSES[0] > seconds:
+            return expressions
+        onset = round((now + pause) * rate)
+        frames = max(2, round(length * rate))
+        apex = onset + int(np.clip(round(frames * timing.uniform(0.3, 0.6)), 1, frames - 1))
+        peak = float(acting.uniform(*peak_range(difficulty))) * pixel * (1 if micro else LONG_TIMES)
+        emotion = emotions[int(acting.integers(len(emotions)))]
+        expressions.append(Expression(onset, apex, onset + frames, emotion, peak, micro))
+        now += pause + length
+
+
+def write_recording(path: Path, recording: SyntheticRecording) -> Path:
+    """Write the frames as a video (`.mp4` MPEG-4, `.avi` Motion JPEG of high quality), or PNG files where `path` has no
+    suffix, and the truth beside them in `<path>.truth.csv`. Raises DataError where the video cannot be written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    width, height = recording.parts[0].motion.size
+    if path.suffix:
+        code = cv2.VideoWriter.fourcc(*("MJPG" if path.suffix == ".avi" else "mp4v"))
+        writer = cv2.VideoWriter(str(path), code, recording.rate, (width, height))
+        if not writer.isOpened():
+            raise DataError(f"{path}: this OpenCV writes no such video; use .avi, .mp4, or a folder of frames")
+        writer.set(cv2.VIDEOWRITER_PROP_QUALITY, 95)
+        for _, picture in recording.frames():
+            writer.write(np.ascontiguousarray(picture[..., ::-1]))
+        writer.release()
+    else:
+        path.mkdir(exist_ok=True)
+        for number, picture in recording.frames():
+            (path / f"frame{number:06d}.png").write_bytes(cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
+    rows = [(e.onset, e.apex, e.offset, e.emotion, f"{e.peak:.3f}", int(e.micro)) for e in recording.expressions]
+    write_csv(path.with_name(path.name + ".truth.csv"), ("onset", "apex", "offset", "emotion", "peak", "micro"), rows)
+    return path

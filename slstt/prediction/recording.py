@@ -1,0 +1,299 @@
+"""A person's own recording: a video file, a folder of frames, or a folder of such clips; read one frame at a time."""
+
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from pathlib import Path
+
+# FFmpeg writes its own lines about a damaged file to stderr; ours say it once. It is read when the first video opens.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+import cv2
+import numpy as np
+
+from slstt.errors import ConfigError, DataError
+from slstt.pictures import Picture, read_image
+
+VIDEOS = frozenset(".mp4 .m4v .mov .avi .mkv .webm .wmv .mpg .mpeg .mts .m2ts .ts .3gp .flv .ogv .gif".split())  # noqa: SIM905
+PICTURES = frozenset(".jpg .jpeg .png .bmp .tif .tiff".split())  # noqa: SIM905
+SMALL, ENLARGED = 200, 360
+"""A frame with a shorter side below SMALL is enlarged by a whole number to ENLARGED or more: no small face is found."""
+LARGEST = 1080
+"""A frame whose shorter side is longer than this is reduced to it: the face then still has more pixels than is used."""
+ABSURD = 20_000
+"""Longest side of a frame that is read at all, in pixels."""
+SLOW = 50.0
+"""Frames per second below which an interval of 65 ms is three frames or fewer."""
+FASTEST = 10_000.0
+FIRST_LOOK = 300
+"""Frames whose time stamps are looked at when a video is opened."""
+UNREADABLE = 0.1
+"""Share of a folder's frames that may be unreadable before the recording is given up."""
+
+Remark = Callable[[str], object]
+
+
+def _nothing(text: str) -> None:
+    """Drop a remark."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One video file or folder of frames. Frames are numbered from 0 in their order.
+
+    `rate` is in frames per second; `count` is None where a video does not say how many frames it has, and may be wrong
+    where it does; `size` is (width, height) of the pictures that `frames` yields. `remarks` are lines for the user.
+    A clip of a folder that cannot be used has `problem`, which `frames` raises as DataError.
+    """
+
+    path: Path
+    name: str
+    rate: float
+    count: int | None
+    size: tuple[int, int]
+    remarks: tuple[str, ...] = ()
+    problem: str | None = None
+    files: tuple[Path, ...] = ()
+    """The frames of a folder; empty for a video."""
+
+    def frames(
+        self, start: int = 0, stop: int | None = None, remark: Remark = _nothing
+    ) -> Iterator[tuple[int, Picture]]:
+        """Yield (number, picture (H, W, 3) uint8 RGB) for the frames start..stop - 1, one in memory at a time.
+
+        A frame of a folder that cannot be decoded is replaced by the one before it, and `remark` is told. Raises
+        DataError where frames differ in size or too many cannot be decoded.
+        """
+        if self.problem is not None:
+            raise DataError(self.problem)
+        source = self._folder(start, stop, remark) if self.files else self._video(start, stop)
+        for number, picture in source:
+            reduced = _sized(picture)
+            if reduced.shape[1::-1] != self.size:
+                height, width = picture.shape[:2]
+                raise DataError(f"{self.path}: frame {number} is {width} x {height}, unlike the first; make them equal")
+            yield number, reduced
+
+    def at(self, numbers: Iterable[int]) -> Iterator[tuple[int, Picture]]:
+        """Yield the frames `numbers` in rising order, each once, in one pass over the file; otherwise like `frames`."""
+        if self.problem is not None:
+            raise DataError(self.problem)
+        wanted = sorted(set(numbers))
+        if not wanted:
+            return
+        if self.files:
+            for number in wanted:
+                yield from self.frames(number, number + 1)
+            return
+        found = self._video(wanted[0], wanted[-1] + 1, set(wanted))
+        yield from ((n, _sized(picture)) for n, picture in found)
+
+    def _video(self, start: int, stop: int | None, kept: set[int] | None = None) -> Iterator[tuple[int, Picture]]:
+        with _opened(self.path) as video:
+            number = -1
+            while (stop is None or number + 1 < stop) and video.grab():
+                number += 1
+                if number < start or (kept is not None and number not in kept):
+                    continue
+                decoded, picture = video.retrieve()
+                if decoded:
+                    yield number, np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+
+    def _folder(self, start: int, stop: int | None, remark: Remark) -> Iterator[tuple[int, Picture]]:
+        wanted = range(len(self.files))[start:stop]
+        last: Picture | None = None
+        lost: list[int] = []
+        for number in wanted:
+            try:
+                picture = _read(self.files[number])
+            except DataError:
+                lost.append(number)
+                picture = self._neighbour(number) if last is None else last
+            last = picture
+            yield number, picture
+        if lost:
+            names = ", ".join(self.files[n].name for n in lost[:5]) + (", ..." if len(lost) > 5 else "")
+            text = f"{self.path}: {len(lost)} of {len(wanted)} frames cannot be decoded ({names})"
+            if len(lost) > max(1, UNREADABLE * len(wanted)):
+                raise DataError(f"{text}; restore the files")
+            remark(f"{text}; the frame before stands for each")
+
+    def _neighbour(self, number: int) -> Picture:
+        """The nearest frame before, or else after, `number` that can be decoded."""
+        for other in islice(chain(range(number - 1, -1, -1), range(number + 1, len(self.files))), 50):
+            try:
+                return _read(self.files[other])
+            except DataError:
+                continue
+        raise DataError(f"{self.path}: no frame of 50 tried in a row can be decoded; restore the files")
+
+
+def open_recordings(path: Path, rate: float | None = None) -> list[Recording]:
+    """The recordings at `path`: a video file, a folder of frames, or a folder of clips (videos, folders of frames).
+
+    `rate` (frames per second) goes before what a video says; folders of frames need it. Raises ConfigError for a
+    missing or impossible rate, DataError where there is nothing to read; one bad clip among several is kept with its
+    `problem`. What lies in a folder of clips and is none is named in the first recording's remarks.
+    """
+    if rate is not None and not 0 < rate <= FASTEST:
+        raise ConfigError(f"--fps {rate:g}: not a frame rate; give frames per second, above 0 and up to {FASTEST:g}")
+    path = Path(path)
+    try:
+        if not path.is_dir():
+            return [_open_video(path, rate)]
+        entries = sorted((e for e in path.iterdir() if not e.name.startswith(".")), key=lambda e: natural(e.name))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+    clips = [entry for entry in entries if _is_video(entry) or (entry.is_dir() and _frame_files(entry))]
+    if not clips:
+        if not _frame_files(path):
+            raise DataError(
+                f"{path}: holds no video, no frames and no folder of frames; "
+                f"videos end in {', '.join(sorted(VIDEOS))}, frames in {', '.join(sorted(PICTURES))}"
+            )
+        return [_open_folder(path, rate)]
+    recordings = []
+    for clip in clips:
+        try:
+            recordings.append(_open_folder(clip, rate) if clip.is_dir() else _open_video(clip, rate))
+        except DataError as error:
+            recordings.append(Recording(clip, clip.name, rate or 0.0, 0, (0, 0), problem=str(error)))
+    skipped = [entry.name for entry in entries if entry not in clips]
+    if skipped:
+        text = f"{path}: passed over (no video, no folder of frames): {', '.join(skipped[:10])}"
+        text += f" and {len(skipped) - 10} more" if len(skipped) > 10 else ""
+        recordings[0] = replace(recordings[0], remarks=(*recordings[0].remarks, text))
+    return recordings
+
+
+def natural(name: str) -> tuple[tuple[int, int, str], ...]:
+    """The key that sorts names by the numbers in them: img2 before img10."""
+    parts = re.split(r"(\d+)", name.lower())
+    return tuple((0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts if part)
+
+
+def _open_video(path: Path, rate: float | None) -> Recording:
+    if path.suffix.lower() in PICTURES:
+        raise DataError(f"{path}: one picture; give a video, or the folder of its frames")
+    times = []
+    with _opened(path) as video:
+        said, count = video.get(cv2.CAP_PROP_FPS), video.get(cv2.CAP_PROP_FRAME_COUNT)
+        decoded, first = video.read()
+        if not decoded:
+            raise DataError(f"{path}: no frame can be decoded; the file is empty or damaged, restore or convert it")
+        size = _checked_size(path, first)
+        times.append(video.get(cv2.CAP_PROP_POS_MSEC))
+        while len(times) < FIRST_LOOK and video.grab():
+            times.append(video.get(cv2.CAP_PROP_POS_MSEC))
+    if len(times) < 2:
+        raise DataError(f"{path}: has a single frame; motion needs at least two")
+    remarks = []
+    if rate is None:
+        if not (math.isfinite(said) and 0 < said <= FASTEST):
+            raise ConfigError(f"{path}: does not say its frame rate; give it with --fps")
+        rate = said
+    elif math.isfinite(said) and abs(said - rate) > 0.01 * rate:
+        remarks.append(f"{path}: says {said:.4g} frames per second; {rate:g} taken, as given")
+    steps = np.diff(times)
+    usual = float(np.median(steps))
+    if np.mean(np.abs(steps - usual) > max(1.5, 0.3 * usual)) > 0.01:
+        remarks.append(
+            f"{path}: uneven frame rate ({steps.min():.0f} to {steps.max():.0f} ms between frames); times are taken "
+            f"from {rate:.4g} frames per second and inexact; film or convert at a constant rate"
+        )
+    remarks += _about(path, rate, first)
+    return Recording(path, path.name, rate, int(count) if 0 < count < 1e9 else None, size, tuple(remarks))
+
+
+def _open_folder(path: Path, rate: float | None) -> Recording:
+    if rate is None:
+        raise ConfigError(f"{path}: a folder of frames has no frame rate; give it with --fps")
+    files = _frame_files(path)
+    if len(files) < 2:
+        raise DataError(f"{path}: has a single frame; motion needs at least two")
+    recording = Recording(path, path.name, rate, len(files), (0, 0), files=files)
+    first = recording._neighbour(-1)
+    return replace(recording, size=_checked_size(path, first), remarks=_about(path, rate, first))
+
+
+def _about(path: Path, rate: float, first: np.ndarray) -> tuple[str, ...]:
+    remarks = []
+    if rate < SLOW:
+        remarks.append(
+            f"{path}: {rate:.4g} frames per second are few: a micro-expression of 65 to 500 ms is "
+            f"{0.065 * rate:.1f} to {0.5 * rate:.1f} frames, so short ones are missed and intervals are coarse; "
+            "film at 100 or more"
+        )
+    height, width = first.shape[:2]
+    if min(height, width) > LARGEST:
+        remarks.append(f"{path}: frames of {width} x {height} are reduced to a shorter side of {LARGEST}")
+    if min(height, width) < SMALL:
+        remarks.append(f"{path}: frames of {width} x {height} are small and enlarged; they hold no faint motion")
+    return tuple(remarks)
+
+
+def _checked_size(path: Path, picture: np.ndarray) -> tuple[int, int]:
+    height, width = picture.shape[:2]
+    if max(height, width) > ABSURD:
+        raise DataError(f"{path}: frames of {width} x {height} are too large; reduce them below {ABSURD} pixels a side")
+    height, width = _sized(picture).shape[:2]
+    return width, height
+
+
+def _sized(picture: Picture) -> Picture:
+    shorter = min(picture.shape[:2])
+    if SMALL <= shorter <= LARGEST:
+        return picture
+    by = LARGEST / shorter
+    if shorter < SMALL:
+        by = min(math.ceil(ENLARGED / shorter), max(1, 2000 // max(picture.shape)))
+    method = cv2.INTER_CUBIC if by > 1 else cv2.INTER_AREA
+    size = round(picture.shape[1] * by), round(picture.shape[0] * by)
+    return np.asarray(cv2.resize(picture, size, interpolation=method), np.uint8)
+
+
+def _is_video(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in VIDEOS
+
+
+def _frame_files(folder: Path) -> tuple[Path, ...]:
+    found = [p for p in folder.iterdir() if p.suffix.lower() in PICTURES and p.is_file() and not p.name.startswith(".")]
+    return tuple(sorted(found, key=lambda p: natural(p.name)))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
+    """The video, closed at the end. Raises DataError where it cannot be opened."""
+    if not path.is_file():
+        raise DataError(f"{path}: not found")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: empty file; restore it")
+    video = cv2.VideoCapture()
+    try:
+        # FFmpeg alone: the other readers would take a picture, or a name with a number in it, for a video.
+        with _silent():
+            opened = video.open(str(path), cv2.CAP_FFMPEG)
+        if not opened:
+            raise DataError(f"{path}: not a readable video (damaged, or of an unknown format); restore or convert it")
+        yield video
+    finally:
+        video.release()
+
+
+def _read(path: Path) -> Picture:
+    with _silent():
+        return read_image(path)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """OpenCV's own lines about damaged files kept off stderr."""
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # pyright: ignore
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)  # pyright: ignore

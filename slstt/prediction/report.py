@@ -1,0 +1,187 @@
+"""`report.html` of one recording: one page that needs no other file."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import cv2
+import jinja2
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from slstt import __version__
+from slstt.evaluation import figures
+from slstt.evaluation.tables import printable
+from slstt.files import write_text
+from slstt.pictures import Picture, flow_wheel
+from slstt.prediction.interval_flow import IntervalFlow
+from slstt.prediction.limits import DEFAULT_WEIGHTS, LIMITS
+from slstt.prediction.looked_at import LookedAt
+from slstt.prediction.result import Result, with_face
+from slstt.prediction.watched import Watched
+
+TEMPLATES = Path(__file__).parent / "templates"
+HEIGHT = 240
+"""Of the pictures of an interval, in pixels."""
+QUALITY = 82
+POINTS = 2000
+"""The curve is drawn with at most twice so many points: each span's lowest and highest."""
+LONGEST = 100
+"""Intervals shown with pictures; of more, the strongest."""
+FULL = 0.1
+"""Fall of the probability that is drawn in full yellow, or the largest fall where that is more."""
+
+Tiles = Mapping[str, Any]
+"""Of one interval: `onset`, `apex`, `offset`, `flow`, `look` (data URIs), `motion`, `kind`, `most`."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What the report says about how it was made."""
+
+    weights: str
+    networks: int
+    trained_on: str
+    settings: Mapping[str, Any]
+    given: bool
+    shipped: bool
+    """The weights come with slstt."""
+
+
+def make_tiles(made: IntervalFlow, seen: LookedAt) -> Tiles:
+    """The pictures of one interval, small enough to be kept for the page."""
+    shown = {name: _fitted(picture) for name, picture in made.shown.items()}
+    flow = made.flow[made.apex_place]
+    height, width = shown["apex"].shape[:2]
+    small = np.stack([cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA) for part in flow])
+    return {
+        **{name: _jpeg(picture) for name, picture in shown.items()},
+        "flow": _jpeg(flow_wheel(small)),
+        "look": _jpeg(_overlaid(shown["apex"], seen)),
+        "motion": float(np.percentile(np.hypot(*flow), 99)) / made.eyes,
+        "kind": seen.kind,
+        "most": float(seen.values.max()),
+    }
+
+
+def write_report(folder: Path, result: Result, watched: Watched, tiles: Mapping[int, Tiles], about: About) -> Path:
+    """Write `report.html` and `figures/intensity.{png,pdf}`; returns the page's path.
+
+    `tiles` by place in `result.found`. Raises DataError where nothing can be written.
+    """
+    with figures.style():
+        curve = figures.save(intensity_figure(result, watched), folder / "figures", "intensity")
+    strongest = sorted(tiles, key=lambda index: -result.found[index].interval.strength)[:LONGEST]
+    shown = [
+        (index + 1, one, tiles.get(index))
+        for index, one in enumerate(result.found)
+        if index in strongest or index not in tiles
+    ]
+    page = _template("report.html").render(
+        version=__version__,
+        result=result,
+        rate=watched.rate,
+        frames=result.frames - result.begin,
+        with_face=float(with_face(watched)[result.begin :].mean()),
+        about=about,
+        shown=shown,
+        hidden=len(result.found) - len(shown),
+        curve=curve,
+        kinds=sorted({one["kind"] for one in tiles.values()}),
+        limits=LIMITS,
+        default_weights=DEFAULT_WEIGHTS,
+        settings=[(f"{s}.{key}", value) for s, values in about.settings.items() for key, value in values.items()],
+    )
+    write_text(folder / "report.html", page)
+    return folder / "report.html"
+
+
+def write_index(
+    out: Path, results: Sequence[Result], failures: Sequence[tuple[str, str]], classes: Sequence[str]
+) -> Path:
+    """Write `index.html`, which leads to the reports of several recordings; `failures` are (recording, reason)."""
+    page = _template("index.html").render(
+        version=__version__, results=results, failures=failures, classes=classes, limits=LIMITS
+    )
+    write_text(out / "index.html", page)
+    return out / "index.html"
+
+
+def _template(name: str) -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,  # names come from files: `<script>` stays text
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["printable"] = printable
+    return environment.get_template(name)
+
+
+def intensity_figure(result: Result, watched: Watched) -> Figure:
+    """Motion of the face over time, the intervals marked and numbered, the stretches without a face hatched."""
+    figure = Figure(figsize=(9.5, 2.9))
+    axes = figure.subplots()
+    rate, face, begin = watched.rate, with_face(watched), result.begin
+    face[:begin] = True  # not looked at
+    times, values = _envelope(np.where(face, watched.intensity, np.nan)[begin:])
+    times = times + begin
+    axes.plot(times / rate, values, color=figures.DARK, lw=0.9)
+    top = float(np.nanmax(values)) if np.isfinite(values).any() else 1.0
+    top = max(top, 1e-6) * 1.2
+    edges = np.flatnonzero(np.diff(np.concatenate([[1], face.astype(int), [1]])))
+    for gone, back in edges.reshape(-1, 2) / rate:
+        axes.axvspan(gone, back, facecolor="#eeeeee", edgecolor="#bbbbbb", hatch="///", lw=0)
+    for number, one in enumerate(result.found, start=1):
+        onset, apex, offset = (frame / rate for frame in (one.interval.onset, one.interval.apex, one.interval.offset))
+        axes.axvspan(onset, offset, facecolor=figures.WARM, alpha=0.28, lw=0)
+        axes.plot([apex, apex], [0, top * 0.9], color=figures.WARM, lw=0.8, ls="--")
+        if len(result.found) <= 40:
+            axes.text(apex, top * 0.99, str(number), ha="center", va="top", fontsize=8, fontweight="bold")
+    axes.set(xlim=(begin / rate, len(face) / rate), ylim=(0, top), xlabel="seconds")
+    axes.set_ylabel("motion of the face,\n1/1000 of the eyes' distance")
+    return figure
+
+
+def _envelope(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(frame numbers, values) of the curve, thinned so that no peak is lost."""
+    if len(values) <= 2 * POINTS:
+        return np.arange(len(values)), values
+    edges = np.linspace(0, len(values), POINTS + 1).astype(int)
+    at = []
+    for begin, end in pairwise(edges.tolist()):
+        piece = values[begin:end]
+        if np.isnan(piece).any():
+            at.append(begin + int(np.flatnonzero(np.isnan(piece))[0]))  # the gap stays a gap
+        else:
+            at += sorted({begin + int(piece.argmin()), begin + int(piece.argmax())})
+    return np.array(at), values[at]
+
+
+def _fitted(picture: Picture) -> Picture:
+    by = HEIGHT / picture.shape[0]
+    size = (max(1, round(picture.shape[1] * by)), HEIGHT)
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _overlaid(face: Picture, seen: LookedAt) -> Picture:
+    """The map over a grey face: dark and blue where it is low, light and yellow where it is high."""
+    height, width = face.shape[:2]
+    low, high = float(seen.values.min()), float(seen.values.max())
+    if seen.kind == "occlusion":
+        low, high = 0.0, max(high, FULL)  # a place that costs nearly nothing must not look like one that decides
+    share = (seen.values - low) / (high - low) if high > low else np.zeros_like(seen.values)
+    smooth = np.clip(cv2.resize(share.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
+    colours = matplotlib.colormaps["cividis"](smooth)[..., :3] * 255
+    grey = cv2.cvtColor(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    return np.asarray(0.45 * grey + 0.55 * colours, np.uint8)
+
+
+def _jpeg(picture: Picture) -> str:
+    encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
+    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
