@@ -1,0 +1,217 @@
+"""A trained SLSTT for other programs: ONNX and torch.export, any number of clips and frames, checked before it is kept.
+
+Neither tracer follows an LSTM over an unknown number of frames, so it is put in another form first: ONNX's own LSTM
+operator, or torch's scan over the frames. The exported file is run on several sizes and compared with the model.
+
+Shapes in this file: B clips, T frames, D = width of a frame's features, H = lstm_width.
+"""
+
+import copy
+import importlib.util
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from slstt import __version__
+from slstt.errors import ConfigError, SlsttError
+from slstt.files import sha256, whole_file
+from slstt.models.model_input import ModelInput, read_model_input
+from slstt.models.pretrained import load_model
+from slstt.models.slstt import SLSTT
+
+SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
+TOLERANCE = 1e-4
+"""Largest difference of a logit from the model's, as a share of the largest logit or of 1."""
+METADATA = "slstt.json"
+"""The name under which a torch.export file carries its metadata (`extra_files`)."""
+
+Run = Callable[[Tensor], Tensor]
+
+
+class OnnxLSTM(nn.Module):
+    """torch's LSTM as ONNX's operator; its gates are ordered i, o, f, g (ONNX) instead of i, f, g, o (torch)."""
+
+    def __init__(self, lstm: nn.LSTM) -> None:
+        super().__init__()
+        self.layers, self.hidden = lstm.num_layers, lstm.hidden_size
+        for layer in range(self.layers):
+            into, within, bias_in, bias_within = (_reordered(weight) for weight in _weights(lstm, layer))
+            self.register_buffer(f"into{layer}", into)
+            self.register_buffer(f"within{layer}", within)
+            self.register_buffer(f"bias{layer}", torch.cat([bias_in, bias_within], dim=1))
+
+    def forward(self, features: Float[Tensor, "B T D"]) -> tuple[Float[Tensor, "B T H"], None]:
+        """Features (B, T, D) -> the last layer's outputs (B, T, H); only to be traced, not to be run."""
+        x = features.transpose(0, 1)
+        for layer in range(self.layers):
+            inputs = [x, *(getattr(self, f"{name}{layer}") for name in ("into", "within", "bias"))]
+            shape = (x.shape[0], 1, x.shape[1], self.hidden)  # (T, directions, B, H)
+            y = torch.onnx.ops.symbolic("LSTM", inputs, {"hidden_size": self.hidden}, dtype=x.dtype, shape=shape)
+            x = y.squeeze(1)  # pyright: ignore[reportAttributeAccessIssue]
+        return x.transpose(0, 1), None
+
+
+class ScanLSTM(nn.Module):
+    """torch's LSTM as a scan over the frames, one cell for each layer."""
+
+    def __init__(self, lstm: nn.LSTM) -> None:
+        super().__init__()
+        sizes = [lstm.input_size] + [lstm.hidden_size] * (lstm.num_layers - 1)
+        self.cells = nn.ModuleList(nn.LSTMCell(size, lstm.hidden_size) for size in sizes)
+        for layer, cell in enumerate(self.cells):
+            for own, weight in zip(cell.parameters(), _weights(lstm, layer), strict=True):
+                own.data = weight.detach().clone()
+
+    def forward(self, features: Float[Tensor, "B T D"]) -> tuple[Float[Tensor, "B T H"], None]:
+        """Features (B, T, D) -> the last layer's outputs (B, T, H)."""
+        from torch._higher_order_ops.scan import scan
+
+        x = features.transpose(0, 1)
+        for cell in self.cells:
+            start = x.new_zeros(x.shape[1], cell.hidden_size)  # pyright: ignore
+            # A lambda, since what checks shapes in tests wraps every named function, and the tracer stumbles over it.
+            _, x = scan(
+                lambda state, now, cell=cell: (list(new := cell(now, tuple(state))), new[0].clone()),
+                [start, start.clone()],
+                x,
+            )
+        return x.transpose(0, 1), None
+
+
+def check_format(form: str) -> None:
+    """Raise ConfigError where files of this format cannot be written here."""
+    if form == "onnx":
+        missing = [
+            package for package in ("onnx", "onnxscript", "onnxruntime") if not importlib.util.find_spec(package)
+        ]
+        if missing or not hasattr(torch.onnx, "ops"):
+            what = f"{', '.join(missing)} not installed" if missing else f"torch {torch.__version__} is too old"
+            raise ConfigError(f"--format onnx: {what}; run pip install 'slstt[export]', or choose --format torch")
+
+
+def export(path: Path, target: Path, form: str) -> dict[str, str]:
+    """Write the model file `path` as `target` in the format `form` (`SUFFIXES`), whole or not at all.
+
+    The file maps `pictures` (B, T, 3, S, S) float32 to `logits` (B, K), any B and T; it carries the metadata that is
+    returned. Raises WeightsError for a file that is no model of ours, ConfigError for a format that cannot be written,
+    SlsttError where what was written does not agree with the model within `TOLERANCE`.
+    """
+    check_format(form)
+    wanted, model = read_model_input(path), load_model(path)
+    about = metadata(wanted, path)
+    traced = copy.deepcopy(model)
+    lstm = getattr(traced.aggregator, "lstm", None)
+    if lstm is not None:
+        traced.aggregator.lstm = OnnxLSTM(lstm) if form == "onnx" else ScanLSTM(lstm)  # pyright: ignore[reportAttributeAccessIssue]
+    traced.eval()
+    example = torch.zeros(2, 3, 3, wanted.image_size, wanted.image_size)
+    with whole_file(target) as part, warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the tracers' own, about themselves
+        run = (_write_onnx if form == "onnx" else _write_torch)(traced, example, part, about)
+        worst = difference(model, run, wanted)
+        if worst > TOLERANCE:
+            raise SlsttError(f"{target}: differs from the model by {worst:.1e} of its logits; nothing was kept")
+    return about | {"largest_difference": f"{worst:.1e}"}
+
+
+def metadata(wanted: ModelInput, path: Path) -> dict[str, str]:
+    """What the exported file says: how to make its input, and what its output means."""
+    facts = {
+        "classes": list(wanted.classes),
+        "kind": wanted.kind,
+        "encoding": "u, v, strain" if wanted.kind == "flow_maps" else wanted.encoding,
+        "normalize": wanted.normalize,
+        "frames": wanted.frames,
+        "image_size": wanted.image_size,
+        "crop": wanted.crop,
+        "mean": wanted.mean,
+        "deviation": wanted.deviation,
+        "preprocessing": wanted.preprocessing,
+    }
+    said = {name: value if isinstance(value, str) else json.dumps(value) for name, value in facts.items()}
+    return said | {
+        "input": " ".join(_steps(wanted)),
+        "output": "logits (clips, classes) in the order of classes; softmax gives probabilities",
+        "trained_on": wanted.trained_on,
+        "left_out": wanted.left_out,
+        "model_sha256": sha256(path),
+        "slstt": __version__,
+        "use": "research; not for decisions about people",
+    }
+
+
+def difference(model: SLSTT, run: Run, wanted: ModelInput) -> float:
+    """The largest difference between the two over several numbers of clips and frames (see `TOLERANCE`)."""
+    generator, worst = torch.Generator().manual_seed(0), 0.0
+    for clips, frames in {(1, wanted.frames), (1, 1), (3, 2), (2, wanted.frames + 2)}:
+        x = torch.randn(clips, frames, 3, wanted.image_size, wanted.image_size, generator=generator)
+        true = model(x)
+        scale = max(1.0, float(true.abs().max()))
+        gap = float((run(x) - true).abs().max()) / scale
+        worst = max(worst, gap if gap == gap else float("inf"))
+    return worst
+
+
+def _steps(wanted: ModelInput) -> list[str]:
+    size = wanted.image_size
+    crop = "the face square of arXiv 2112.05851" if wanted.crop is None else "the crop (in interocular distances)"
+    steps = [f"pictures (clips, frames, 3, {size}, {size}) float32: optical flow from the onset in {crop},"]
+    steps.append(f"resized to {size} x {size} with the vectors in pixels of that size;")
+    if wanted.kind == "flow_maps":
+        steps.append("channels u (right), v (down) and optical strain, each scaled to -1..1 by its least and greatest;")
+    else:
+        steps.append(f"channels as slstt.training.encodings.encode(flow, '{wanted.encoding}');")
+    match wanted.normalize:
+        case "map":
+            steps.append("of each clip's channel subtract the median, then divide by the deviation from the mean.")
+        case "train":
+            steps.append("subtract mean, divide by deviation, per channel.")
+        case _:
+            steps.append("no normalisation.")
+    return steps
+
+
+def _write_onnx(traced: nn.Module, example: Tensor, part: Path, about: dict[str, str]) -> Run:
+    import onnxruntime
+
+    program: Any = torch.onnx.export(
+        traced,
+        (example,),
+        dynamo=True,
+        dynamic_shapes=(_any_size(),),
+        input_names=["pictures"],
+        output_names=["logits"],
+        verbose=False,
+    )
+    program.model.metadata_props.update(about)
+    program.save(part, external_data=False)
+    session = onnxruntime.InferenceSession(str(part), providers=["CPUExecutionProvider"])
+    return lambda x: torch.from_numpy(session.run(None, {"pictures": x.numpy()})[0])
+
+
+def _write_torch(traced: nn.Module, example: Tensor, part: Path, about: dict[str, str]) -> Run:
+    program = torch.export.export(traced, (example,), dynamic_shapes=(_any_size(),))
+    with part.open("wb") as stream:
+        torch.export.save(program, stream, extra_files={METADATA: json.dumps(about, indent=2)})
+    with part.open("rb") as stream:
+        return torch.export.load(stream).module()
+
+
+def _any_size() -> dict[int, Any]:
+    return {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+
+
+def _weights(lstm: nn.LSTM, layer: int) -> list[Tensor]:
+    return [getattr(lstm, f"{name}_l{layer}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+
+
+def _reordered(weight: Tensor) -> Tensor:
+    """A gate-wise stack (4 H, ...) in ONNX's order, with its axis of directions: (1, 4 H, ...)."""
+    enter, forget, candidate, leave = weight.detach().chunk(4)
+    return torch.cat([enter, leave, forget, candidate])[None]
