@@ -79,7 +79,10 @@ def _ablate(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"{arguments.ablation}: variants change the flow, but there is no section 'preprocess'")
     failed = []
     for name, variant in ablation.variants.items():
-        if not arguments.table_only and _run_variant(ablation, name, variant, arguments) != 0:
+        code = 0 if arguments.table_only else _run_variant(ablation, name, variant, arguments)
+        if code == command.INTERRUPTED:
+            return code
+        if code != 0:
             failed.append(name)
     table = _table(ablation)
     print(as_text(table))

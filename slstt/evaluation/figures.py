@@ -138,7 +138,7 @@ def calibration_figure(found: Calibration) -> Figure:
     )
     upper.set(ylim=(0, 1.02), xlim=(0, 1), ylabel="share recognised")
     upper.set_title(f"Expected calibration error {found.error:.3f}", loc="left")
-    upper.legend(frameon=False, loc="upper left")
+    figure.legend(*upper.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=2)
     lower.bar(found.edges[:-1], found.counts, np.diff(found.edges), align="edge", color=LIGHT, edgecolor="white")
     lower.set(ylabel="clips", xlabel="probability of the predicted class")
     return figure
