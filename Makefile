@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all test-cluster check install clean
+.PHONY: demo test test-all check install clean
 
 install: .venv/.installed
 .venv/.installed: pyproject.toml
@@ -20,8 +20,6 @@ test: install
 
 test-all: test
 	$(BIN)/python -m pytest -n 2 -m slow
-
-test-cluster: install
 	$(BIN)/python -m pytest -m cluster
 
 check: install
