@@ -76,7 +76,10 @@ def run(
 
 @contextmanager
 def terminate_as_interrupt() -> Iterator[None]:
-    """Within the block SIGTERM (as batch systems send) and SIGHUP raise KeyboardInterrupt, as Ctrl-C does."""
+    """Within the block SIGTERM (as batch systems send) and SIGHUP raise KeyboardInterrupt, as Ctrl-C does.
+
+    An ignored SIGHUP stays ignored: `nohup` is the user's way to outlive a terminal.
+    """
 
     def interrupt(signum: int, frame: object) -> None:
         raise KeyboardInterrupt
@@ -85,6 +88,7 @@ def terminate_as_interrupt() -> Iterator[None]:
         yield
         return
     caught = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    caught = [number for number in caught if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, interrupt) for number in caught}
     try:
         yield

@@ -128,7 +128,7 @@ def _start(job: Job, place: int, stopping: Any) -> _Worker:
 
 def _work(job: Job, connection: Connection, stopping: Any) -> None:
     """A worker process: folds in, messages out, until it is given None."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the parent is told as well, and asks for a good end
     orphaned = threading.Event()
     threading.Thread(target=_watch_parent, args=(orphaned,), daemon=True).start()

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first asks for a good end, the second ends at once."""
+"""SIGINT, SIGTERM and SIGHUP: the first asks for a good end, the second ends at once."""
 
 import signal
 import sys
@@ -23,7 +23,9 @@ class Stop:
 
     def __enter__(self) -> "Stop":
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                    continue  # `nohup` is the user's way to outlive a terminal
                 self._before[number] = signal.signal(number, self._handle)
         return self
 

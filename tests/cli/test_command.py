@@ -6,6 +6,7 @@ import pytest
 
 from slstt.cli import command
 from slstt.errors import CheckpointError, ConfigError, DataError, SlsttError, WeightsError
+from slstt.training.stopping import Stop
 
 
 def run(body, argv=()) -> int:
@@ -68,3 +69,19 @@ def test_a_batch_systems_signal_is_an_interrupt_while_the_command_runs(
     assert run(asked_to_end) == 130
     assert "interrupted" in capsys.readouterr().err
     assert signal.getsignal(number) is before
+
+
+def test_nohup_outlives_the_terminal() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def terminal_closes(arguments: argparse.Namespace) -> int:
+        with Stop() as stop:
+            stop.graceful = True
+            os.kill(os.getpid(), signal.SIGHUP)
+            return 1 if stop() else 0
+
+    try:
+        assert run(terminal_closes) == 0
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -143,3 +143,14 @@ def test_a_full_disk_ends_with_one_line_and_loses_nothing(flow_root, undisturbed
     whole_files_only(run)
     assert main(arguments(flow_root, run, *RECIPE)) == 0
     assert contents(run) == undisturbed
+
+
+def test_an_unwritable_folder_ends_with_one_line_before_any_work(flow_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    nowhere = [Path("/sys/slstt")] if Path("/sys").is_dir() else []  # nobody, not even root, can make a folder there
+    for run in (tmp_path / "file" / "run", *nowhere):
+        process = start(arguments(flow_root, run, *RECIPE))
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 3
+        assert str(run) in said and "cannot be written" in said and "another" in said
+        assert "Traceback" not in said and len(said.strip().splitlines()) == 1
