@@ -21,33 +21,31 @@ class STSTNet(nn.Module):
     Three streams of 3, 5 and 8 kernels of 3x3 over all three channels, ReLU, batch norm, max pool 3x3 with stride 3
     (28 -> 10), dropout of one half; side by side (16 channels), average pool 2x2 (-> 5), one linear layer. After the
     authors' program (github.com/christy1206/STSTNet), which pads convolutions by 2 pixels where we pad by 1: both pool
-    to 10.
+    to 10. Nothing in a stream joins its channels, so the three are computed as one convolution of 16 kernels.
     """
 
     KERNELS = (3, 5, 8)
 
     def __init__(self, image_size: int = 28, classes: int = 3) -> None:
         super().__init__()
-        self.streams = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(3, kernels, 3, padding=1),
-                nn.ReLU(),
-                nn.BatchNorm2d(kernels),
-                nn.MaxPool2d(3, stride=3, padding=1),
-                nn.Dropout(0.5),
-            )
-            for kernels in self.KERNELS
+        width = sum(self.KERNELS)
+        self.streams = nn.Sequential(
+            nn.Conv2d(3, width, 3, padding=1),
+            nn.ReLU(),
+            nn.BatchNorm2d(width),
+            nn.MaxPool2d(3, stride=3, padding=1),
+            nn.Dropout(0.5),
         )
         side = ((image_size + 2 - 3) // 3 + 1) // 2
         if side < 1:
             raise ConfigError(f"model.image_size: {image_size} is too small for STSTNet; its maps have 28")
         self.pool = nn.AvgPool2d(2)
-        self.classifier = nn.Linear(sum(self.KERNELS) * side**2, classes)
+        self.classifier = nn.Linear(width * side**2, classes)
 
     def forward(self, x: Float[Tensor, "B 1 3 H W"]) -> Float[Tensor, "B K"]:
         """Clips (B, 1, 3, H, W) -> streams (B, 16, H / 3, W / 3) -> (B, 16, H / 6, W / 6) -> logits (B, K)."""
-        streams = torch.cat([stream(x[:, 0]) for stream in self.streams], dim=1)
-        return self.classifier(self.pool(streams).flatten(1))
+        maps = x[:, 0].contiguous(memory_format=torch.channels_last)  # pooling then takes half the time on a CPU
+        return self.classifier(self.pool(self.streams(maps)).flatten(1))
 
 
 class OFFApexNet(nn.Module):

@@ -16,13 +16,13 @@ def test_ststnet_has_the_paper_s_sizes() -> None:
 def test_ststnet_agrees_with_the_plain_formula() -> None:
     torch.manual_seed(0)
     model, x = STSTNet().eval(), torch.randn(2, 1, 3, 28, 28)
-    maps = []
-    for stream in model.streams:
-        convolution, norm = stream[0], stream[2]
-        norm.running_mean.uniform_(0, 1)
-        norm.running_var.uniform_(0.5, 2)
-        y = F.relu(F.conv2d(x[:, 0], convolution.weight, convolution.bias, padding=1))
-        y = (y - norm.running_mean[:, None, None]) / (norm.running_var[:, None, None] + norm.eps).sqrt()
+    maps, (convolution, _, norm, *_) = [], model.streams
+    norm.running_mean.uniform_(0, 1)
+    norm.running_var.uniform_(0.5, 2)
+    for kernels in torch.arange(16).split([3, 5, 8]):  # each stream by itself, as the paper draws them
+        y = F.relu(F.conv2d(x[:, 0], convolution.weight[kernels], convolution.bias[kernels], padding=1))
+        mean, variance = norm.running_mean[kernels, None, None], norm.running_var[kernels, None, None]
+        y = (y - mean) / (variance + norm.eps).sqrt()
         padded = F.pad(y, (1, 1, 1, 1), value=-torch.inf)
         windows = padded.unfold(2, 3, 3).unfold(3, 3, 3)
         maps.append(windows.amax((-1, -2)))
