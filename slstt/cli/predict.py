@@ -136,7 +136,7 @@ def _check(recordings: list["Recording"], folders: list[Path], predictor: "Predi
         width, height = recording.size
         print(f"{recording.path}: {frames} frames, {recording.rate:.4g} per second, {width} x {height}: {state}")
         for remark in recording.remarks:
-            print(f"  {remark}")
+            print(f"  {remark.removeprefix(f'{recording.path}: ')}")
         print(f"  -> {place}")
     print("nothing was written (--check)")
     return 0 if usable == len(recordings) else 1 if usable else DataError.exit_code

@@ -80,7 +80,7 @@ class _Curve:
     """The strip below the picture: the last and next seconds of the curve, the present in the middle."""
 
     def __init__(self, watched: Watched, result: Result, width: int) -> None:
-        self.values, self.width = watched.intensity, width
+        self.values, self.width = np.nan_to_num(watched.intensity), width
         self.step = SPAN * watched.rate / width
         self.top = max(1e-6, float(np.percentile(self.values, 99.5)) * 1.3)
         self.inside = np.zeros(len(self.values), bool)

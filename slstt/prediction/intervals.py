@@ -51,8 +51,8 @@ def strength(motion: np.ndarray) -> np.ndarray:
 
 
 def lagged(moved: np.ndarray, lag: int) -> np.ndarray:
-    """(n,) strength of the motion against `lag` frames before, 0 for the first `lag` frames; `moved` (n, R, 2)."""
-    found = np.zeros(len(moved), np.float32)
+    """(n,) strength of the motion against `lag` frames before, NaN for the first `lag` frames; `moved` (n, R, 2)."""
+    found = np.full(len(moved), np.nan, np.float32)
     for begin in range(lag, len(moved), BLOCK):
         end = min(begin + BLOCK, len(moved))
         now, before = moved[begin:end].astype(np.float32), moved[begin - lag : end - lag].astype(np.float32)

@@ -34,7 +34,7 @@ from slstt.preprocessing.landmarks import LandmarkDetector
 from slstt.preprocessing.rife import Rife
 from slstt.training.flow_dataset import resized
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same input and settings begin to give another result."""
 GROUP = 32
 """Intervals classified at a time: the flow of one at 384 pixels takes 6 MB."""
@@ -126,7 +126,7 @@ class Predictor:
             len(watched.intensity),
             self.classifier.wanted.classes,
             tuple(found),
-            (*watched.remarks, *self.classifier.remarks),
+            (*(line.removeprefix(f"{recording.path}: ") for line in watched.remarks), *self.classifier.remarks),
         )
         write_tables(folder, [result], result.classes)
         write_intensity(folder, watched, result.begin)

@@ -129,7 +129,7 @@ def intensity_figure(result: Result, watched: Watched) -> Figure:
     axes = figure.subplots()
     rate, face, begin = watched.rate, with_face(watched), result.begin
     face[:begin] = True  # not looked at
-    times, values = _envelope(np.where(face, watched.intensity, np.nan)[begin:])
+    times, values = _envelope(watched.intensity[begin:])
     times = times + begin
     axes.plot(times / rate, values, color=figures.DARK, lw=0.9)
     top = float(np.nanmax(values)) if np.isfinite(values).any() else 1.0

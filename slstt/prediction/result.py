@@ -104,10 +104,11 @@ def with_face(watched: Watched) -> np.ndarray:
 
 
 def write_intensity(folder: Path, watched: Watched, begin: int = 0) -> None:
-    """Write intensity.csv: the curve of the report, frame by frame from `begin` on."""
+    """Write intensity.csv: the curve of the report, frame by frame from `begin` on; empty where it is unknown."""
     face = with_face(watched)
     rows = [
-        (n, f"{n / watched.rate:.4f}", f"{watched.intensity[n]:.4f}", int(face[n])) for n in range(begin, len(face))
+        (n, f"{n / watched.rate:.4f}", "" if np.isnan(level) else f"{level:.4f}", int(face[n]))
+        for n, level in enumerate(watched.intensity[begin:], start=begin)
     ]
     write_csv(folder / "intensity.csv", ("frame", "seconds", "intensity", "face"), rows)
 

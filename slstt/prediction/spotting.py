@@ -170,7 +170,7 @@ class _Seen:
 
     def _made(self, intervals: tuple[Interval, ...]) -> Watched:
         rate = self.recording.rate
-        intensity, lag = np.zeros(len(self.moved), np.float32), max(1, round(LAG * rate))
+        intensity, lag = np.full(len(self.moved), np.nan, np.float32), max(1, round(LAG * rate))
         for begin, end in self._stretches():
             intensity[begin:end] = lagged(self._stack(begin, end), lag)
         landmarks, still = np.stack(self.landmarks), np.stack(self.still)

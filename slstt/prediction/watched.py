@@ -30,7 +30,7 @@ class Watched:
     n is the number of frames. `rate` is in frames per second. `landmarks` (n, 68, 2) float32, (x, y), NaN where no
     face was found. `still` (n, 2, 3) float64: the similarity that maps a frame's pixels onto the first frame with a
     face (which keeps its size), NaN likewise. `intensity` (n,) float32: motion inside the stilled face against the
-    frame some time before, in thousandths of the interocular distance, 0 where unknown. `faces` (n,) int: how many
+    frame some time before, in thousandths of the interocular distance, NaN where unknown. `faces` (n,) int: how many
     faces were seen when last looked for. `remarks`: lines for the user (lost face, several faces, slow or uneven rate).
     """
 
