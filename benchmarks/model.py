@@ -171,7 +171,7 @@ def one_step_peak(frames: int, checkpointing: bool) -> float:
 
 
 def memory(frames: int) -> None:
-    """Each case in a process of its own, since a peak never falls; a child's begins at its parent's, so this is first."""
+    """Each case in a process of its own: a peak never falls, and a child's begins at its parent's, so this is first."""
     for checkpointing in ("yes", "no"):
         command = [sys.executable, __file__, "--peak", checkpointing, "--frames", str(frames)]
         peak = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
