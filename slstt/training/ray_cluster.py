@@ -60,7 +60,8 @@ def run_ray(job: Job, names: Sequence[str], stop: Callable[[], bool]) -> Iterato
                 yield result
     finally:
         stop_file.touch()
-        ray.wait(list(pending), num_returns=len(pending), timeout=60) if pending else None
+        if pending:
+            ray.wait(list(pending), num_returns=len(pending), timeout=60)
         stop_file.unlink(missing_ok=True)
         if own:
             ray.shutdown()
