@@ -17,7 +17,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from slstt.errors import ConfigError, SlsttError
+from slstt.cluster import ray_cluster
+from slstt.errors import SlsttError
 
 Work = Callable[[Any], Any]
 Make = Callable[..., Work]
@@ -97,16 +98,11 @@ def in_processes(make: Make, arguments: Sequence[Any], tasks: Sequence[Any], wor
 def on_ray(
     make: Make, arguments: Sequence[Any], tasks: Sequence[Any], workers: int, address: str | None
 ) -> Iterator[Any]:
-    """Tasks spread over `workers` Ray actors; every machine must see the same folders under the same names."""
-    try:
-        import ray
-        import ray.exceptions
-    except ImportError as error:
-        raise ConfigError("run.executor: ray is missing; run `pip install 'slstt[ray]'`, or use processes") from error
-    started = not ray.is_initialized()
-    if started:
-        ray.init(address=address, log_to_driver=False, include_dashboard=False, configure_logging=False)
-    try:
+    """Tasks spread over `workers` Ray actors; every machine must see the same folders under the same names.
+
+    Raises ConfigError where Ray is not installed or no cluster answers at `address`; None: Ray on this machine.
+    """
+    with ray_cluster(address, workers, "run.ray_address") as ray:
         actor_class: Any = ray.remote(num_cpus=1, max_restarts=0)(_Actor)
         idle = [actor_class.remote(make, tuple(arguments)) for _ in range(min(workers, len(tasks)))]
         waiting, running = deque(tasks), {}
@@ -126,9 +122,6 @@ def on_ray(
             if isinstance(result, SlsttError):
                 raise result
             yield result
-    finally:
-        if started:
-            ray.shutdown()
 
 
 @contextmanager

@@ -25,7 +25,7 @@ def run_folds(
 
             yield from run_processes(job, names, stop, report, say)
         case "ray" if len(names) > 0:
-            from slstt.training.ray_cluster import run_ray
+            from slstt.training.ray_tasks import run_ray
 
             yield from run_ray(job, names, stop)
         case _:
