@@ -36,8 +36,11 @@ def ray_cluster(address: str | None, cpus: int | None, setting: str) -> Iterator
             _knock(address)
             ray.init(address=address, **quiet)
     except (OSError, RuntimeError, ValueError) as error:
+        said = " ".join(str(error).split())[:200]
+        if address is None:
+            raise ConfigError(f"'run.executor': Ray cannot be started here ({said}); use processes") from error
         raise ConfigError(
-            f"{setting}: no Ray cluster answers at {address} ({' '.join(str(error).split())[:200]}); "
+            f"{setting}: no Ray cluster answers at {address} ({said}); "
             f"start one with `ray start --head`, or leave {setting} out"
         ) from error
     if threading.current_thread() is threading.main_thread():
@@ -52,4 +55,4 @@ def _knock(address: str) -> None:
     """Raise OSError where nothing listens at `host:port` or `ray://host:port`: Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if port.isdecimal():
-        socket.create_connection((host, int(port)), timeout=10).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
