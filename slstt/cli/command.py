@@ -12,6 +12,7 @@ from slstt import __version__
 from slstt.errors import SlsttError
 
 INTERRUPTED = 130
+STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 def parser(program: str, description: str, examples: str) -> argparse.ArgumentParser:
@@ -38,6 +39,7 @@ def run(
     """Parse `argv`, run `body`, and turn what goes wrong into lines on stderr and an exit code.
 
     `section.key=value` overrides may stand anywhere among the options, so unnamed and named arguments mix freely.
+    Without `argv` the command is all that this process does: once it has ended, signals no longer change its exit code.
     """
     program = arguments_parser.prog
     try:
@@ -45,7 +47,7 @@ def run(
     except SystemExit as leave:
         return leave.code if isinstance(leave.code, int) else 2
     try:
-        with terminate_as_interrupt():
+        with terminate_as_interrupt(leaving=argv is None):
             return body(arguments)
     except SlsttError as error:
         if arguments.debug:
@@ -75,10 +77,12 @@ def run(
 
 
 @contextmanager
-def terminate_as_interrupt() -> Iterator[None]:
+def terminate_as_interrupt(leaving: bool = False) -> Iterator[None]:
     """Within the block SIGTERM (as batch systems send) and SIGHUP raise KeyboardInterrupt, as Ctrl-C does.
 
-    An ignored SIGHUP stays ignored: `nohup` is the user's way to outlive a terminal.
+    An ignored SIGHUP stays ignored: `nohup` is the user's way to outlive a terminal. After the block the handlers are
+    what they were; or, where the process is `leaving`, all three signals are ignored: the interpreter takes a second or
+    two to end after torch, and a signal then must not make finished work look killed.
     """
 
     def interrupt(signum: int, frame: object) -> None:
@@ -87,11 +91,12 @@ def terminate_as_interrupt() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    caught = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    caught = [number for number in caught if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, interrupt) for number in caught}
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    for number in STOPPING:
+        if number != signal.SIGINT and before[number] is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
     try:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if leaving else handler)

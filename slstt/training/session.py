@@ -96,7 +96,7 @@ def train(
         job = Job(settings, run, tuple(folds), data.fingerprint, device, patience)
         failed = _train_folds(job, data, folds, chosen, stop, quiet)
         pooled, unfinished = pool_finished(run, folds)
-    if stop():
+    if stop() and sum(not is_done(run, fold.name) for fold in chosen) > failed:
         raise KeyboardInterrupt
     if pooled is not None:
         count = len(folds) - len(unfinished)

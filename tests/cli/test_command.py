@@ -1,6 +1,8 @@
 import argparse
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -69,6 +71,23 @@ def test_a_batch_systems_signal_is_an_interrupt_while_the_command_runs(
     assert run(asked_to_end) == 130
     assert "interrupted" in capsys.readouterr().err
     assert signal.getsignal(number) is before
+
+
+LEAVING = """
+import os, sys
+from slstt.cli import command
+code = command.run(command.parser("slstt-x", "does x", "  slstt-x"), lambda arguments: 0, None)
+os.kill(os.getpid(), NUMBER)
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_after_the_work_does_not_make_it_look_killed(number: signal.Signals) -> None:
+    """Between the command's end and the process's: the interpreter takes a second or two to leave torch."""
+    program = [sys.executable, "-c", LEAVING.replace("NUMBER", str(int(number)))]
+    ended = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_nohup_outlives_the_terminal() -> None:

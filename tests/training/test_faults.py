@@ -1,5 +1,6 @@
 """Faults against the real command: whatever stops it, starting it again ends with the bits of an undisturbed run."""
 
+import contextlib
 import random
 import resource
 import signal
@@ -12,7 +13,8 @@ from tiny_runs import arguments, contents, start
 
 from slstt.cli.train import main
 
-RECIPE = ("training.epochs=30", "run.checkpoint_seconds=0", "training.ema=0.9", "training.augment.mirror=true")
+RECIPE = ("training.epochs=200", "training.ema=0.9", "training.augment.mirror=true")
+SAVING = (*RECIPE, "run.checkpoint_seconds=0")  # after every step
 
 
 @pytest.fixture(scope="module")
@@ -22,21 +24,34 @@ def undisturbed(flow_root: Path, tmp_path_factory: pytest.TempPathFactory) -> di
     return contents(run)
 
 
-def begun(process: subprocess.Popen, run: Path, folds: int = 1) -> None:
-    """Wait until `folds` folds have saved a state or are finished."""
-    while process.poll() is None and len([*run.glob("folds/*/last.pt"), *run.glob("folds/*/predictions.csv")]) < folds:
+def saved(run: Path) -> dict[Path, int]:
+    """The states and finished folds on disk, with the time at which each was written."""
+    found = {}
+    for path in (*run.glob("folds/*/last.pt"), *run.glob("folds/*/predictions.csv")):
+        with contextlib.suppress(FileNotFoundError):  # a state is moved aside for the next
+            found[path] = path.stat().st_mtime_ns
+    return found
+
+
+def begun(process: subprocess.Popen, run: Path, before: dict[Path, int]) -> bool:
+    """Wait until the process has saved something that was not there `before`; False where it ended first."""
+    while process.poll() is None:
+        if saved(run).items() - before.items():
+            return True
         time.sleep(0.01)
-    assert process.poll() is None, process.communicate()
+    return False
 
 
 def killed_at_random(flow_root: Path, run: Path, kills: int, seed: int) -> None:
     moments = random.Random(seed)
     for _ in range(kills):
-        process = start(arguments(flow_root, run, *RECIPE))
-        begun(process, run)
+        before = saved(run)
+        process = start(arguments(flow_root, run, *SAVING))
+        assert begun(process, run, before), process.communicate()
         time.sleep(moments.uniform(0, 0.7))
         process.kill()
         process.communicate()
+        assert process.returncode == -signal.SIGKILL
 
 
 def whole_files_only(run: Path) -> None:
@@ -87,7 +102,7 @@ def test_asked_to_stop_it_saves_and_exits_130(flow_root, undisturbed, tmp_path: 
     process = start(argv)
     while process.poll() is None and not list(run.glob("folds/*/.lock")):
         time.sleep(0.01)
-    time.sleep(0.4 if executor == "serial" else 3)
+    time.sleep(0.4 if executor == "serial" else 1)
     process.send_signal(number)
     _, said = process.communicate(timeout=120)
     if process.returncode != 0:  # a fast machine may have been done
@@ -102,8 +117,8 @@ def test_a_second_process_on_the_same_run_is_refused_and_a_truncated_state_is_pa
     flow_root: Path, undisturbed: dict[str, bytes], tmp_path: Path, capsys
 ) -> None:
     run = tmp_path / "run"
-    process = start(arguments(flow_root, run, *RECIPE))
-    begun(process, run)
+    process = start(arguments(flow_root, run, *SAVING))
+    assert begun(process, run, before={}), process.communicate()
     process.send_signal(signal.SIGSTOP)  # in the middle, holding its locks
     assert main(arguments(flow_root, run, *RECIPE)) == 2
     assert "another slstt-train is at work there" in capsys.readouterr().err
@@ -135,7 +150,7 @@ def test_a_full_disk_ends_with_one_line_and_loses_nothing(flow_root, undisturbed
     def small_files_only() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # a state of this model has about 90 kB
 
-    process = start(arguments(flow_root, run, *RECIPE), preexec_fn=small_files_only)
+    process = start(arguments(flow_root, run, *SAVING), preexec_fn=small_files_only)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 3
     assert "last.pt: cannot be written (File too large); free space or choose another folder" in said
