@@ -118,7 +118,8 @@ def test_a_second_process_on_the_same_run_is_refused_and_a_truncated_state_is_pa
 ) -> None:
     run = tmp_path / "run"
     process = start(arguments(flow_root, run, *SAVING))
-    assert begun(process, run, before={}), process.communicate()
+    while process.poll() is None and not list(run.glob("folds/*/previous.pt")):
+        time.sleep(0.01)
     process.send_signal(signal.SIGSTOP)  # in the middle, holding its locks
     assert main(arguments(flow_root, run, *RECIPE)) == 2
     assert "another slstt-train is at work there" in capsys.readouterr().err
