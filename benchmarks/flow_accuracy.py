@@ -15,8 +15,8 @@ from known_motion import moving, true_flow
 
 from slstt.datasets.synthetic import Plan, render
 from slstt.datasets.synthetic.clips import landmarks
-from slstt.preprocessing.crop import cut, face_square, runs_past
-from slstt.preprocessing.flow import onset_flow
+from slstt.face.crop import cut, face_square, runs_past
+from slstt.flow.optical_flow import onset_flow
 
 
 def main() -> None:

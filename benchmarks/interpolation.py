@@ -22,10 +22,9 @@ from known_motion import moving, true_flow
 from slstt.datasets.synthetic import Plan, render
 from slstt.datasets.synthetic.clips import SyntheticClip, landmarks
 from slstt.datasets.synthetic.portrait import Portrait
-from slstt.preprocessing.crop import cut, face_square, runs_past
-from slstt.preprocessing.flow import onset_flow
-from slstt.preprocessing.interpolation import METHODS, fill
-from slstt.preprocessing.rife import Rife
+from slstt.face.crop import cut, face_square, runs_past
+from slstt.flow.interpolation import METHODS, Rife, fill
+from slstt.flow.optical_flow import onset_flow
 
 TRUE = "true frame"
 Row = tuple[int, float, dict[str, tuple[float, float]]]

@@ -19,11 +19,10 @@ import torch
 
 from slstt.config.load import load_config
 from slstt.config.train import TrainConfig
-from slstt.datasets.cache import flow_path, write_flow
-from slstt.datasets.clip import Clip, write_index
+from slstt.datasets.clips import Clip, write_index
+from slstt.flow.flow_files import flow_path, write_flow
 from slstt.models.slstt import SLSTT
-from slstt.training.checkpoint import load_checkpoint, save_checkpoint
-from slstt.training.fold_state import FoldState
+from slstt.training.checkpoint import FoldState, load_checkpoint, save_checkpoint
 from slstt.training.trainer import make_model, one_step
 
 EMOTIONS = ("disgust", "happiness", "repression", "surprise", "others")

@@ -31,17 +31,17 @@ import numpy as np
 
 from slstt.config.preprocess import PreprocessConfig
 from slstt.datasets import read_release, synthetic
-from slstt.datasets.clip import Clip, Release
+from slstt.datasets.clips import Clip, Release
+from slstt.downloads import landmark_model, rife_weights
+from slstt.face.crop import cut, face_square
+from slstt.face.landmarks import LandmarkDetector
 from slstt.files import write_csv
-from slstt.pictures import read_image
-from slstt.preprocessing import clip_frames, workers
-from slstt.preprocessing.crop import cut, face_square
-from slstt.preprocessing.flow import onset_flow
-from slstt.preprocessing.interpolation import fill
-from slstt.preprocessing.landmarks import LandmarkDetector
-from slstt.preprocessing.pipeline import Result, preprocess
-from slstt.preprocessing.rife import IFNet, Rife
-from slstt.weights import landmark_model, rife_weights
+from slstt.flow.interpolation import IFNet, Rife, fill
+from slstt.flow.optical_flow import onset_flow
+from slstt.images import read_image
+from slstt.preprocessing import workers
+from slstt.preprocessing.clip import nearest_place, plan_frames, present
+from slstt.preprocessing.run import PreprocessingResult, preprocess
 
 SHORT_EVERY, SHORT_STEP = 12, 4
 """Every 12th clip keeps only every 4th frame, as a camera of 50 frames a second sees it: it needs inserted frames."""
@@ -78,7 +78,9 @@ def processor_time() -> float:
     return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
-def ours(release: Release, config: PreprocessConfig, worker_count: int) -> tuple[float, float, Result, float]:
+def ours(
+    release: Release, config: PreprocessConfig, worker_count: int
+) -> tuple[float, float, PreprocessingResult, float]:
     """(seconds in all, clips per second while every worker is at work, result, processor seconds in all)."""
     out = Path(tempfile.mkdtemp(prefix="slstt-benchmark-"))
     started, processor = time.perf_counter(), processor_time()
@@ -99,15 +101,15 @@ def common_practice(clips: Sequence[Clip], config: PreprocessConfig, every_face:
     with tempfile.TemporaryDirectory() as folder:
         for clip in clips:
             detector = LandmarkDetector(model)  # the predictor, per clip
-            numbers = clip_frames.present(clip)
+            numbers = present(clip)
             pictures = {number: read_image(clip.frames[number]) for number in numbers}  # every frame
-            apex = clip_frames.nearest_place(numbers, clip.apex or 0)
+            apex = nearest_place(numbers, clip.apex or 0)
             wanted = numbers if every_face else [numbers[apex]]
             faces = {number: detector.detect(pictures[number])[0] for number in wanted}
             square = face_square(faces[numbers[apex]].landmarks)
             size = config.crop.size
             cuts: dict[int | float, np.ndarray] = {at: cut(pictures[n], square, size) for at, n in enumerate(numbers)}
-            plan = clip_frames.plan_frames(numbers, apex, config)
+            plan = plan_frames(numbers, apex, config)
             for position in plan.inserted:
                 cuts |= fill(cuts, [position], "rife", Rife.load(network))  # the model, per frame
             flow = onset_flow(np.stack([cuts[at] for at in sorted(cuts)]), config.flow.method)  # of every frame
@@ -194,7 +196,7 @@ def main() -> None:
 
 def report(release: Release, config: PreprocessConfig, rounds: int, csv: Path | None) -> None:
     clips = release.clips
-    frames = statistics.mean(len(clip_frames.present(clip)) for clip in clips)
+    frames = statistics.mean(len(present(clip)) for clip in clips)
     print(
         f"{len(clips)} clips of 640 x 480, {frames:.0f} frames on average; every {SHORT_EVERY}th is short, needs RIFE"
     )

@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 
 from slstt.datasets import read_release, synthetic
-from slstt.pictures import read_image
-from slstt.preprocessing.clip_frames import present
-from slstt.preprocessing.crop import cut, face_square
-from slstt.preprocessing.landmarks import LandmarkDetector
-from slstt.preprocessing.spotting import SIZE, spot
+from slstt.face.crop import MEASURED_SIDE, cut, face_square
+from slstt.face.landmarks import LandmarkDetector
+from slstt.images import read_image
+from slstt.preprocessing.apex_spotting import spot
+from slstt.preprocessing.clip import present
 
 
 def errors(root: Path, detector: LandmarkDetector, smoothing: float) -> np.ndarray:
@@ -29,8 +29,10 @@ def errors(root: Path, detector: LandmarkDetector, smoothing: float) -> np.ndarr
         numbers = present(clip)
         landmarks = detector.detect(read_image(clip.frames[clip.onset]))[0].landmarks
         square = face_square(landmarks)
-        cuts = [cv2.cvtColor(cut(read_image(clip.frames[n]), square, SIZE), cv2.COLOR_RGB2GRAY) for n in numbers]
-        place, _ = spot(np.stack(cuts), (landmarks - square[:2]) * (SIZE / square[2]), smoothing)
+        cuts = [
+            cv2.cvtColor(cut(read_image(clip.frames[n]), square, MEASURED_SIDE), cv2.COLOR_RGB2GRAY) for n in numbers
+        ]
+        place, _ = spot(np.stack(cuts), (landmarks - square[:2]) * (MEASURED_SIDE / square[2]), smoothing)
         middle = numbers[len(numbers) // 2]
         rows.append((abs(numbers[place] - truth.apex), abs(middle - truth.apex), truth.lids.max() > 0.1))
     return np.array(rows)

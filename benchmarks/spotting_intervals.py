@@ -31,13 +31,12 @@ from scipy.ndimage import uniform_filter1d
 from scipy.signal import find_peaks
 
 from slstt.datasets.synthetic.recordings import Expression, draw_recording, write_recording
-from slstt.prediction.intervals import SpottingSettings
+from slstt.face.crop import MEASURED_SIDE, cut, face_mask, face_square
+from slstt.face.landmarks import LandmarkDetector
+from slstt.flow.optical_flow import FARNEBACK
+from slstt.prediction.face_motion import measure_face_motion
 from slstt.prediction.recording import Recording, open_recordings
-from slstt.prediction.spotting import watch
-from slstt.preprocessing.crop import cut, face_square
-from slstt.preprocessing.flow import FARNEBACK
-from slstt.preprocessing.landmarks import LandmarkDetector
-from slstt.preprocessing.spotting import SIZE, face_mask
+from slstt.prediction.spotting import SpottingSettings
 
 Span = tuple[int, int, int]
 """Onset, apex, offset."""
@@ -92,10 +91,10 @@ def count(total: Count, found: Sequence[Span], truth: Sequence[Expression], seco
 
 def patterns(cuts: np.ndarray, blocks: int = 6) -> np.ndarray:
     """(blocks^2, 256) histograms of the local binary patterns (8 neighbours) of a grey cut."""
-    inner, code = cuts[1:-1, 1:-1], np.zeros((SIZE - 2, SIZE - 2), np.int32)
+    inner, code = cuts[1:-1, 1:-1], np.zeros((MEASURED_SIDE - 2, MEASURED_SIDE - 2), np.int32)
     for bit, (y, x) in enumerate(((0, 0), (0, 1), (0, 2), (1, 2), (2, 2), (2, 1), (2, 0), (1, 0))):
-        code |= (cuts[y : y + SIZE - 2, x : x + SIZE - 2] >= inner).astype(np.int32) << bit
-    block = np.arange(SIZE - 2) * blocks // (SIZE - 2)
+        code |= (cuts[y : y + MEASURED_SIDE - 2, x : x + MEASURED_SIDE - 2] >= inner).astype(np.int32) << bit
+    block = np.arange(MEASURED_SIDE - 2) * blocks // (MEASURED_SIDE - 2)
     code += 256 * (block[:, None] * blocks + block)
     return np.bincount(code.ravel(), minlength=256 * blocks * blocks).reshape(-1, 256).astype(np.uint16)
 
@@ -109,8 +108,8 @@ def curves(recording: Recording, detector: LandmarkDetector) -> tuple[np.ndarray
         if square is None:
             landmarks = detector.detect(picture)[0].landmarks
             square = face_square(landmarks)
-            inside = face_mask((landmarks - square[:2]) * (SIZE / square[2]), (SIZE, SIZE))
-        now = cv2.cvtColor(cut(picture, square, SIZE), cv2.COLOR_RGB2GRAY)
+            inside = face_mask((landmarks - square[:2]) * (MEASURED_SIDE / square[2]), (MEASURED_SIDE, MEASURED_SIDE))
+        now = cv2.cvtColor(cut(picture, square, MEASURED_SIDE), cv2.COLOR_RGB2GRAY)
         if before is not None:
             moved = cv2.calcOpticalFlowFarneback(before, now, None, *FARNEBACK)  # pyright: ignore
             flow.append(float(np.hypot(*moved[inside].T).mean()))
@@ -156,7 +155,10 @@ def compare(difficulty: float, arguments: argparse.Namespace) -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = write_recording(Path(folder) / f"recording{arguments.suffix}", drawn)
             (recording,) = open_recordings(path, drawn.rate)
-            found = [(i.onset, i.apex, i.offset) for i in watch(recording, settings, detector=detector).intervals]
+            found = [
+                (i.onset, i.apex, i.offset)
+                for i in measure_face_motion(recording, settings, detector=detector).intervals
+            ]
             add("slstt", 0.0, found, drawn.micro, length)
             if not arguments.alone:
                 flow, difference = curves(recording, detector)
@@ -187,7 +189,7 @@ def cost(arguments: argparse.Namespace) -> None:
         detector, frames = LandmarkDetector(), recording.count or 0
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         started = time.perf_counter()
-        watched = watch(recording, detector=detector)
+        watched = measure_face_motion(recording, detector=detector)
         seconds = time.perf_counter() - started
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(

@@ -26,10 +26,8 @@ from torch.nn import functional as F
 from slstt.config.load import load_config
 from slstt.config.train import TrainConfig
 from slstt.models.slstt import SLSTT, set_trainable
-from slstt.training.features import compute_features, open_features
-from slstt.training.flow_dataset import FlowData, read_data
 from slstt.training.folds import leave_one_subject_out
-from slstt.training.inputs import FrozenFeatures, Pictures
+from slstt.training.inputs import FlowData, FlowInputs, FrozenFeatures, compute_features, open_features, read_data
 from slstt.training.trainer import make_slstt, train_fold
 
 CPU = torch.device("cpu")
@@ -52,11 +50,11 @@ def run_loso(settings: TrainConfig, data: FlowData, folder: Path, stored: bool) 
     if stored:
         model = make_slstt(settings, len(data.classes))
         features = open_features(model, data, settings, folder)
-        pictures = Pictures(data, settings, CPU, ()).plain
+        pictures = FlowInputs(data, settings, CPU, ()).plain
         compute_features(features, model, pictures, settings, CPU)
         inputs = FrozenFeatures(features, CPU)
     else:
-        inputs = Pictures(data, settings, CPU, ())
+        inputs = FlowInputs(data, settings, CPU, ())
     for fold in leave_one_subject_out(data.keys):
         trained = train_fold(fold, data, settings, inputs, folder / fold.name, CPU)
         assert trained is not None
@@ -120,7 +118,7 @@ def road(config: str, changes: list[str], size: int) -> None:
         write_cache(root, 2, 8, size=size)
         settings = load_config(TrainConfig, Path(config), [f"data.root={root}", "model.pretrained=null", *changes])
         data = read_data(settings.data, settings.model.image_size)
-        inputs = Pictures(data, settings, CPU, range(len(data)) if settings.data.normalize == "train" else ())
+        inputs = FlowInputs(data, settings, CPU, range(len(data)) if settings.data.normalize == "train" else ())
         batches = [list(range(len(data)))[i : i + 4] for i in range(0, len(data), 4)]
         generator = torch.Generator().manual_seed(0)
 

@@ -32,8 +32,7 @@ from slstt.cli import command
 from slstt.config.load import Section, load_config
 from slstt.errors import ConfigError, SlsttError
 from slstt.evaluation.compare import compare
-from slstt.evaluation.evaluate import evaluate
-from slstt.evaluation.run import Run, read_run
+from slstt.evaluation.run import EvaluatedRun, evaluate, read_run
 from slstt.evaluation.tables import SCORE_TITLES, Table, as_latex, as_markdown, as_text, score_text
 from slstt.files import fingerprint, write_text
 
@@ -99,7 +98,7 @@ def folder_of(ablation: Ablation, name: str) -> Path:
 
 
 def _run_variant(ablation: Ablation, name: str, variant: Variant, arguments: argparse.Namespace) -> int:
-    from slstt.cli import preprocess, train  # here, so that the table alone needs no torch
+    from slstt.cli import preprocess, train
 
     flags = [flag for flag in ("--quiet", "--debug") if getattr(arguments, flag.strip("-"))]
     data = []
@@ -121,7 +120,7 @@ def _run_variant(ablation: Ablation, name: str, variant: Variant, arguments: arg
 
 def _table(ablation: Ablation) -> Table:
     """UF1 and UAR of each variant, and the paired difference in UF1 from the first."""
-    first: Run | None = None
+    first: EvaluatedRun | None = None
     rows = []
     for name in ablation.variants:
         cells: list[str]
@@ -144,7 +143,7 @@ def _table(ablation: Ablation) -> Table:
     return Table(ablation.title, header, tuple(rows), notes)
 
 
-def _difference(run: Run, first: Run, name: str) -> str:
+def _difference(run: EvaluatedRun, first: EvaluatedRun, name: str) -> str:
     found = compare(run.seeds, first.seeds, (name, "the first"))
     low_high = found.ci["uf1"]
     interval = "" if low_high is None else f" [{low_high[0]:+.3f}, {low_high[1]:+.3f}]"

@@ -12,15 +12,14 @@ import numpy as np
 import torch
 
 from slstt.datasets import read_release, synthetic
-from slstt.datasets.clip import Clip
+from slstt.datasets.clips import Clip
 from slstt.evaluation.metrics import uf1
-from slstt.pictures import read_image
-from slstt.prediction.classifier import find_classifier
-from slstt.prediction.interval_flow import Frames, IntervalFlow, interval_flows
+from slstt.face.landmarks import LandmarkDetector
+from slstt.flow.interpolation import Rife
+from slstt.images import read_image
+from slstt.prediction.classify import IntervalFlow, IntervalFrames, find_classifier, interval_flows
+from slstt.prediction.face_motion import FaceMotion, Interval
 from slstt.prediction.settings import read_settings
-from slstt.prediction.watched import Interval, Watched
-from slstt.preprocessing.landmarks import LandmarkDetector
-from slstt.preprocessing.rife import Rife
 
 
 def main() -> None:
@@ -46,7 +45,7 @@ def main() -> None:
         (face, *_) = detector.detect(read_image(clip.frames[numbers[apex]]), upsample=1)
         count = len(numbers)
         still, none = np.repeat(np.eye(3)[None, :2], count, 0), np.zeros(count)
-        watched = Watched(100.0, np.repeat(face.landmarks[None], count, 0), still, none, none, (), ())
+        watched = FaceMotion(100.0, np.repeat(face.landmarks[None], count, 0), still, none, none, (), ())
         interval = Interval(onset, apex, offset, 0.0, "given")
         ((_, made),) = interval_flows(_frames(clip), watched, [interval], classifier.crop, config, rife)
         if not isinstance(made, IntervalFlow):
@@ -58,7 +57,7 @@ def main() -> None:
     print(f"{len(true)} clips: accuracy {accuracy:.3f}, UF1 {uf1(true, predicted, classifier.wanted.classes):.3f}")
 
 
-def _frames(clip: Clip) -> Frames:
+def _frames(clip: Clip) -> IntervalFrames:
     """The clip's frames as a recording gives them, counted from 0."""
     files = list(clip.frames.values())
     return lambda wanted: ((n, read_image(files[n])) for n in wanted)

@@ -12,7 +12,7 @@ import numpy as np
 
 from slstt.datasets.synthetic import Plan, render
 from slstt.datasets.synthetic.action_units import code
-from slstt.pictures import flow_wheel
+from slstt.images import flow_wheel
 
 TITLES = ("onset", "apex", "difference x 6", "measured flow (Farneback)", "true flow")
 

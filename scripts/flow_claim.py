@@ -15,11 +15,11 @@ import numpy as np
 
 from slstt.datasets.synthetic import Plan, render
 from slstt.datasets.synthetic.clips import SyntheticClip, landmarks
+from slstt.face.crop import cut, face_square
 from slstt.files import whole_file
-from slstt.pictures import flow_wheel
-from slstt.preprocessing.crop import cut, face_square
-from slstt.preprocessing.flow import consecutive_flow, onset_flow
-from slstt.preprocessing.interpolation import choose_frames
+from slstt.flow.interpolation import choose_frames
+from slstt.flow.optical_flow import consecutive_flow, onset_flow
+from slstt.images import flow_wheel
 
 FRAMES = 11
 SHOWN = (0, 2, 4, 6, 8, 10)

@@ -22,9 +22,8 @@ from slstt.datasets import synthetic
 from slstt.evaluation.metrics import uf1
 from slstt.files import write_csv
 from slstt.training.classifiers import classify_fold
-from slstt.training.flow_dataset import FlowData, read_data
 from slstt.training.folds import Fold
-from slstt.training.inputs import Pictures
+from slstt.training.inputs import FlowData, FlowInputs, read_data
 from slstt.training.trainer import train_fold
 
 CONFIG = Path("configs/synthetic_clip.yaml")
@@ -54,7 +53,7 @@ def held_out_uf1(data: FlowData, settings: TrainConfig, subjects: list[str], out
         tuple(i for i, (_, subject, _) in enumerate(data.keys) if subject in chosen) for chosen in (subjects, tested)
     )
     fold, device = Fold("smic", "held-out", train, (), test), torch.device("cpu")
-    inputs = Pictures(data, settings, device, fold.train)
+    inputs = FlowInputs(data, settings, device, fold.train)
     if settings.classifier.trained_at_once:
         trained = classify_fold(fold, data, settings, inputs, device)
     else:

@@ -11,10 +11,9 @@ import csv
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from slstt.datasets.clip import Clip
-from slstt.datasets.ids import DATASETS, clip_id, subject_id
+from slstt.datasets.annotations import DATASETS, clip_id, read_annotations, subject_id
+from slstt.datasets.clips import Clip
 from slstt.datasets.protocols import PROTOCOLS, Entry, class_of, digest
-from slstt.datasets.sheets import read_annotations
 from slstt.files import write_json
 
 SALT = "slstt protocol lists, first edition"

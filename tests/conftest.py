@@ -35,3 +35,24 @@ def synthetic_release(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str
         )
 
     return root
+
+
+@pytest.fixture(scope="session")
+def detector():
+    """dlib's face detector and its 68 points, loaded once."""
+    from slstt.face.landmarks import LandmarkDetector
+
+    return LandmarkDetector()
+
+
+@pytest.fixture(scope="session")
+def rendered():
+    """Six seconds of 320 x 240 at 100 frames a second: the head sways, the eyes blink, expressions come and go."""
+    import cv2
+    import numpy as np
+    from rendered_frames import Rendered
+
+    from slstt.datasets.synthetic.recordings import draw_recording
+
+    drawn = draw_recording(6, seed=6, size=(320, 240), head=10, grey=True)
+    return Rendered(drawn, np.stack([cv2.cvtColor(p, cv2.COLOR_RGB2GRAY) for _, p in drawn.frames()]))

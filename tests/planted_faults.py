@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from slstt.datasets import read_release
-from slstt.datasets.clip import Clip
+from slstt.datasets.clips import Clip
 
 
 @dataclass

@@ -12,7 +12,7 @@ LOADS = """
 from pathlib import Path
 import slstt
 from slstt.config.load import find_config
-from slstt.prediction.classifier import find_classifier
+from slstt.prediction.classify import find_classifier
 
 for name, frames in {"synthetic": 1, "synthetic_clip": 11, "default": 1}.items():
     found = find_classifier(name)

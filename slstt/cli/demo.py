@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _demo(arguments: argparse.Namespace) -> int:
     if arguments.subjects < 2 or arguments.clips < 1 or not 0 <= arguments.difficulty <= 1:
         raise ConfigError("needs --subjects >= 2, --clips >= 1 and --difficulty between 0 and 1")
-    from slstt.cli import evaluate, preprocess, train  # here, so that --help starts at once
+    from slstt.cli import evaluate, preprocess, train
 
     out: Path = arguments.out
     common = [flag for flag in ("--quiet", "--debug") if getattr(arguments, flag.strip("-"))]

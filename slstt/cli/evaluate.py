@@ -10,8 +10,7 @@ from typing import Any
 from slstt.cli import command
 from slstt.errors import ConfigError
 from slstt.evaluation.compare import Comparison, compare, comparison_table
-from slstt.evaluation.evaluate import evaluate, result_tables
-from slstt.evaluation.run import Run, read_run
+from slstt.evaluation.run import EvaluatedRun, evaluate, read_run, result_tables
 from slstt.evaluation.tables import Table, as_latex, as_markdown, as_text, printable
 from slstt.files import write_json, write_text
 
@@ -77,7 +76,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     return 1 if partial and not arguments.allow_partial else 0
 
 
-def _say_what_would_be_written(runs: Sequence[Run], arguments: argparse.Namespace) -> None:
+def _say_what_would_be_written(runs: Sequence[EvaluatedRun], arguments: argparse.Namespace) -> None:
     names = ["metrics.json", "table.md", "table.tex", *(["comparison.json in the first"] if len(runs) == 2 else [])]
     names += [] if arguments.no_report else ["report.html", "figures/"]
     names += ["figures of attention"] if arguments.attention else []
@@ -85,14 +84,14 @@ def _say_what_would_be_written(runs: Sequence[Run], arguments: argparse.Namespac
     print(f"would be written to {printable(folders)}: {', '.join(names)}; nothing was (--check)", file=sys.stderr)
 
 
-def _compared(runs: Sequence[Run], allow_partial: bool) -> Comparison:
+def _compared(runs: Sequence[EvaluatedRun], allow_partial: bool) -> Comparison:
     names = (runs[0].name, runs[1].name)
     if names[0] == names[1]:
         names = (str(runs[0].folder), str(runs[1].folder))
     return compare(runs[0].seeds, runs[1].seeds, names, allow_partial)
 
 
-def _print_result(run: Run, metrics: dict[str, Any]) -> None:
+def _print_result(run: EvaluatedRun, metrics: dict[str, Any]) -> None:
     label = "PARTIAL, " if metrics["partial"] else ""
     print(f"{printable(str(run.folder))}: {label}{metrics['protocol_title']}")
     draws = metrics["bootstrap"]["draws"]
@@ -127,7 +126,7 @@ def _print_tables(tables: Sequence[Table]) -> None:
         print(f"\n{as_text(table)}", flush=True)
 
 
-def _write_tables(runs: Sequence[Run], found: Sequence[dict[str, Any]], comparison: Comparison | None) -> None:
+def _write_tables(runs: Sequence[EvaluatedRun], found: Sequence[dict[str, Any]], comparison: Comparison | None) -> None:
     for place, (run, metrics) in enumerate(zip(runs, found, strict=True)):
         tables = result_tables(metrics)
         if comparison is not None and place == 0:
@@ -137,9 +136,9 @@ def _write_tables(runs: Sequence[Run], found: Sequence[dict[str, Any]], comparis
 
 
 def _write_reports(
-    runs: Sequence[Run], found: Sequence[dict[str, Any]], comparison: Comparison | None, silent: bool
+    runs: Sequence[EvaluatedRun], found: Sequence[dict[str, Any]], comparison: Comparison | None, silent: bool
 ) -> None:
-    from slstt.evaluation.report import write_report  # matplotlib and jinja2: loaded once the table is on the screen
+    from slstt.evaluation.report import write_report
 
     for place, (run, metrics) in enumerate(zip(runs, found, strict=True)):
         page = write_report(run, metrics, comparison if place == 0 else None)
@@ -147,9 +146,9 @@ def _write_reports(
             print(f"report: {page}\nfigures: {run.folder / 'figures'}", flush=True)
 
 
-def _write_attention(runs: Sequence[Run], quiet: bool) -> None:
-    from slstt.cli.attention import shown_clips  # torch: only on request
+def _write_attention(runs: Sequence[EvaluatedRun], quiet: bool) -> None:
     from slstt.evaluation.attention import write_attention
+    from slstt.training.run import shown_clips
 
     for run in runs:
         written = write_attention(shown_clips(run, quiet), run.predictions.classes, run.folder / "figures")

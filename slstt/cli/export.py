@@ -33,7 +33,7 @@ def _export(arguments: argparse.Namespace) -> int:
 
     from slstt.files import write_json
     from slstt.models.export import SUFFIXES, check_format, export
-    from slstt.prediction.classifier import find_classifier
+    from slstt.prediction.classify import find_classifier
     from slstt.progress import Progress
 
     check_format(arguments.format)

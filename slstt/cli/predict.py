@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 from slstt.cli import command
 from slstt.errors import ConfigError, DataError, SlsttError
-from slstt.prediction.limits import DEFAULT_WEIGHTS, LIMITS
+from slstt.prediction.report import DEFAULT_WEIGHTS, LIMITS
 
 if TYPE_CHECKING:
-    from slstt.prediction.predict import Predictor
     from slstt.prediction.recording import Recording
-    from slstt.prediction.result import Result
+    from slstt.prediction.run import PredictionResult, Predictor
 
 DESCRIPTION = """\
 Watch a recording of a face, find the small movements that come and go within half a second, and name the class that
@@ -58,7 +57,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     recordings, predictor = _inputs(arguments)
     out = arguments.out or Path("predicted") / arguments.path.resolve().stem
     folders = [out] if len(recordings) == 1 else [out / recording.name for recording in recordings]
-    from slstt.prediction import folder
+    from slstt.prediction import run as folder
 
     folder.refuse_other(out, arguments.path)
     if arguments.check:
@@ -85,9 +84,9 @@ def _predict(arguments: argparse.Namespace) -> int:
 
 def _inputs(arguments: argparse.Namespace) -> tuple[list["Recording"], "Predictor"]:
     """Everything the command line names, opened; all that is wrong with it is raised at once."""
-    from slstt.prediction.classifier import find_classifier  # here: --help needs no torch
-    from slstt.prediction.predict import Given, Predictor
+    from slstt.prediction.classify import find_classifier
     from slstt.prediction.recording import open_recordings
+    from slstt.prediction.run import GivenInterval, Predictor
     from slstt.prediction.settings import read_settings
 
     problems: list[SlsttError] = []
@@ -97,7 +96,7 @@ def _inputs(arguments: argparse.Namespace) -> tuple[list["Recording"], "Predicto
         if (value := getattr(arguments, name)) is not None:
             overrides.append(f"spotting.{name}={value!r}")
     if arguments.onset is not None:
-        given = Given(arguments.onset, arguments.apex, arguments.offset)
+        given = GivenInterval(arguments.onset, arguments.apex, arguments.offset)
     elif arguments.apex is not None or arguments.offset is not None:
         problems.append(ConfigError("--apex and --offset belong to an interval that is given; give --onset too"))
     try:
@@ -144,11 +143,11 @@ def _check(recordings: list["Recording"], folders: list[Path], predictor: "Predi
 
 def _all(
     recordings: list["Recording"], folders: list[Path], predictor: "Predictor", quiet: bool
-) -> tuple[list["Result | None"], list[tuple["Recording", SlsttError]]]:
+) -> tuple[list["PredictionResult | None"], list[tuple["Recording", SlsttError]]]:
     """Each recording's result (None where it failed), and the failures; one bad recording does not stop the others."""
     from slstt.progress import Progress
 
-    results: list[Result | None] = []
+    results: list[PredictionResult | None] = []
     failures: list[tuple[Recording, SlsttError]] = []
     for recording, place in zip(recordings, folders, strict=True):
         try:
@@ -173,7 +172,7 @@ def _all(
     return results, failures
 
 
-def _say(result: "Result", place: Path, kept: bool) -> None:
+def _say(result: "PredictionResult", place: Path, kept: bool) -> None:
     print(f"{result.name}: {len(result.found)} interval(s){' (finished before, kept)' if kept else ''}")
     for number, one in enumerate(result.found[:20], start=1):
         begin, end = one.interval.onset / result.rate, one.interval.offset / result.rate

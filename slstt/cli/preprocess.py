@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from slstt.cli import command
 from slstt.config.load import load_config
 from slstt.config.preprocess import PreprocessConfig
-from slstt.datasets.ids import DATASETS
+from slstt.datasets.annotations import DATASETS
 from slstt.errors import ConfigError, DataError, SlsttError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from slstt.datasets.clip import Release
-    from slstt.preprocessing.pipeline import Result
+    from slstt.datasets.clips import Release
+    from slstt.preprocessing.run import PreprocessingResult
 
     Landmarks = Mapping[tuple[str, str, str], np.ndarray]
 
@@ -62,8 +62,8 @@ def _run(arguments: argparse.Namespace) -> int:
         from slstt.preprocessing.check import check
 
         return check(release, config, arguments.out, landmarks, workers_of(config, arguments.workers), arguments.quiet)
-    from slstt.preprocessing.pipeline import preprocess
     from slstt.preprocessing.report import write_report
+    from slstt.preprocessing.run import preprocess
 
     if not arguments.quiet:
         print(f"{release.layout}\n  frames: {release.root}\n  sheet:  {release.annotations or '(none)'}")
@@ -99,7 +99,7 @@ def _inputs(arguments: argparse.Namespace) -> "tuple[PreprocessConfig, Release, 
         problems.append(error)
     if arguments.landmarks is not None:
         try:
-            from slstt.preprocessing.landmarks import read_landmarks
+            from slstt.face.landmarks import read_landmarks
 
             landmarks = read_landmarks(arguments.landmarks)
         except SlsttError as error:
@@ -112,7 +112,7 @@ def _inputs(arguments: argparse.Namespace) -> "tuple[PreprocessConfig, Release, 
 
 
 def _check_method(config: PreprocessConfig) -> None:
-    from slstt.preprocessing.flow import check_method
+    from slstt.flow.optical_flow import check_method
 
     if config.flow.method != "farneback":
         check_method(config.flow.method)
@@ -127,7 +127,7 @@ def workers_of(config: PreprocessConfig, given: int | None) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _summary(result: "Result", out: Path, page: Path) -> None:
+def _summary(result: "PreprocessingResult", out: Path, page: Path) -> None:
     clips = {remark.clip for remark in result.failures}
     flagged = {(remark.subject, remark.clip) for remark in result.flags}
     print(f"{len(result.clips)} clips have flow ({result.computed} computed now, {result.kept} kept) in {out / 'flow'}")

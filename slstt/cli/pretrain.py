@@ -33,13 +33,13 @@ def _pretrain(arguments: argparse.Namespace) -> int:
         settings = load_config(PretrainConfig, find_config(arguments.config), arguments.overrides)
         if found := problems(settings):
             raise ConfigError(*found)
-        from slstt.training import pretraining_folder  # here: --help and wrong settings need no torch
+        from slstt.training import pretraining
 
         if arguments.check:
-            for line in pretraining_folder.check(settings, arguments.out):
+            for line in pretraining.check(settings, arguments.out):
                 print(line)
             return 0
-        pretraining_folder.run(settings, arguments.out, stop, arguments.quiet)
+        pretraining.run(settings, arguments.out, stop, arguments.quiet)
         return 0
 
 

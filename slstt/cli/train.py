@@ -43,7 +43,7 @@ def _train(arguments: argparse.Namespace) -> int:
             shard = (int(match[1]), int(match[2])) if match else (0, 0)
             if not 1 <= shard[0] <= shard[1]:
                 found.append(f"--shard {arguments.shard}: write i/n with 1 <= i <= n, e.g. 2/4")
-        from slstt.training import session  # here: --help and wrong settings need no torch
+        from slstt.training import run as session
 
         found += session.machine_problems(settings)
         if found:

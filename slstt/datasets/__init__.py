@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from slstt.datasets import casme2, samm, smic
-from slstt.datasets.clip import Release
+from slstt.datasets.clips import Release
 
 READERS: dict[str, Callable[[Path, Path | None], Release]] = {
     "casme2": casme2.read,

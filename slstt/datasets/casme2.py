@@ -7,13 +7,11 @@ below one root, raw is taken before selected before cropped: the crop of the pap
 import re
 from pathlib import Path
 
-from slstt.datasets.annotated import match
-from slstt.datasets.clip import Release
-from slstt.datasets.folders import is_cropped, own_names
-from slstt.datasets.layout import Layout, clip_folders, locate
-from slstt.datasets.sheets import read_annotations
+from slstt.datasets.annotations import read_annotations
+from slstt.datasets.clips import Release
+from slstt.datasets.releases import ReleaseLayout, clip_folders, is_cropped, locate, match, own_names
 
-LAYOUT = Layout(
+LAYOUT = ReleaseLayout(
     dataset="casme2",
     title="CASME II",
     example="CASME2-RAW/sub01/EP02_01f/img46.jpg",

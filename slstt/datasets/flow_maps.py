@@ -16,14 +16,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from slstt.datasets.ids import clip_id, dataset_of, subject_id
+from slstt.datasets.annotations import clip_id, dataset_of, subject_id
 from slstt.errors import DataError
 from slstt.files import read_csv
 
 CLASSES = ("negative", "positive", "surprise")
 """The published class numbers 0, 1 and 2."""
 
-Key = tuple[str, str, str]
+MapKey = tuple[str, str, str]
 
 DEPTH = 3
 
@@ -34,7 +34,7 @@ class FlowMaps:
 
     raw: np.ndarray
     """(N, H, W, 3) uint8: u, v, strain as published."""
-    keys: tuple[Key, ...]
+    keys: tuple[MapKey, ...]
     """(dataset, subject, clip), normal form, one per map."""
     labels: tuple[str, ...]
     """Class names (`CLASSES`)."""
@@ -87,7 +87,7 @@ def mirror(maps: np.ndarray) -> np.ndarray:
     return flipped
 
 
-def picture_key(name: str) -> Key:
+def picture_key(name: str) -> MapKey:
     """(dataset, subject, clip) of a picture called `<subject>_<clip> .png`. Raises ValueError for other names."""
     subject, underscore, clip = Path(name).stem.strip().partition("_")
     if not underscore:
@@ -96,8 +96,8 @@ def picture_key(name: str) -> Key:
     return dataset, subject_id(dataset, subject), clip_id(dataset, clip)
 
 
-def _flat(root: Path, table: Path, problems: list[str]) -> Iterator[tuple[Key, str, Path]]:
-    pictures: dict[Key, Path] = {}
+def _flat(root: Path, table: Path, problems: list[str]) -> Iterator[tuple[MapKey, str, Path]]:
+    pictures: dict[MapKey, Path] = {}
     for path in _pictures(root.rglob("*")):
         if (key := _key_of(path, problems)) is not None:
             if key in pictures:
@@ -124,7 +124,7 @@ def _flat(root: Path, table: Path, problems: list[str]) -> Iterator[tuple[Key, s
     problems += [f"{path}: no line in {table.name}" for key, path in pictures.items() if key not in labelled]
 
 
-def _tree(root: Path, problems: list[str]) -> Iterator[tuple[Key, str, Path]]:
+def _tree(root: Path, problems: list[str]) -> Iterator[tuple[MapKey, str, Path]]:
     tests = [
         path for depth in range(DEPTH) for path in sorted(root.glob("*/" * (depth + 1) + "u_test")) if path.is_dir()
     ]
@@ -142,7 +142,7 @@ def _pictures(paths: Iterable[Path]) -> list[Path]:
     return sorted(path for path in paths if path.suffix.lower() == ".png" and not path.name.startswith("."))
 
 
-def _key_of(path: Path, problems: list[str]) -> Key | None:
+def _key_of(path: Path, problems: list[str]) -> MapKey | None:
     try:
         return picture_key(path.name)
     except ValueError as error:
@@ -163,3 +163,7 @@ def _picture(path: Path, problems: list[str]) -> np.ndarray | None:
     else:
         return picture[..., ::-1]
     return None
+
+
+PUBLISHED_CROP = (-1.0, 1.0, -0.9, 2.0)
+"""About what the published 28x28 flow maps show of a face: eyes 8.5 rows down, the mouth 19.5, the chin at the edge."""

@@ -14,7 +14,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from slstt.datasets.clip import Clip
+from slstt.datasets.clips import Clip
 
 _NEGATIVE, _POSITIVE, _SURPRISE = "negative", "positive", "surprise"
 _THREE = (_NEGATIVE, _POSITIVE, _SURPRISE)

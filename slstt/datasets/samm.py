@@ -7,13 +7,11 @@ are read as well; where raw and cropped frames lie below one root, raw is taken.
 import re
 from pathlib import Path
 
-from slstt.datasets.annotated import match
-from slstt.datasets.clip import Release
-from slstt.datasets.folders import is_cropped
-from slstt.datasets.layout import Layout, clip_folders, locate
-from slstt.datasets.sheets import read_annotations
+from slstt.datasets.annotations import read_annotations
+from slstt.datasets.clips import Release
+from slstt.datasets.releases import ReleaseLayout, clip_folders, is_cropped, locate, match
 
-LAYOUT = Layout(
+LAYOUT = ReleaseLayout(
     dataset="samm",
     title="SAMM",
     example="SAMM/006/006_1_2/006_05562.jpg",

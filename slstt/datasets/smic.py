@@ -11,15 +11,24 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from slstt.datasets.annotated import Key, match
-from slstt.datasets.clip import Release, Remark
-from slstt.datasets.folders import by_id, frames_in, is_cropped, pick_sheet, subfolders, survey
-from slstt.datasets.ids import EMOTIONS, clip_id, is_subject_folder, subject_id
-from slstt.datasets.layout import Layout, no_sheet, no_subjects
-from slstt.datasets.sheets import Annotation, read_annotations
+from slstt.datasets.annotations import EMOTIONS, Annotation, clip_id, is_subject_folder, read_annotations, subject_id
+from slstt.datasets.clips import Release, Remark
+from slstt.datasets.releases import (
+    ClipKey,
+    ReleaseLayout,
+    by_id,
+    frames_in,
+    is_cropped,
+    match,
+    no_sheet,
+    no_subjects,
+    pick_sheet,
+    subfolders,
+    survey,
+)
 from slstt.errors import DataError
 
-LAYOUT = Layout(
+LAYOUT = ReleaseLayout(
     dataset="smic",
     title="SMIC-HS",
     example="SMIC_all_raw/HS/s1/micro/negative/s1_ne_01/image559740.bmp",
@@ -94,7 +103,7 @@ class _Tree:
 
     def __init__(self, parent: Path) -> None:
         self.parent = parent
-        self.found: list[tuple[Key, Path, str]] = []
+        self.found: list[tuple[ClipKey, Path, str]] = []
         """((subject, clip), folder, emotion by the folder's name or else the clip's)."""
         self.remarks: list[Remark] = []
         self.flat = False
@@ -132,7 +141,7 @@ class _Tree:
         return True
 
 
-def _row_from(key: Key, folder: Path, emotion: str) -> Annotation:
+def _row_from(key: ClipKey, folder: Path, emotion: str) -> Annotation:
     """Onset, apex and offset are the first, middle and last frame; an empty folder gives 0, which no frame has."""
     numbers = list(frames_in(folder)[0]) or [0]
     onset, offset = numbers[0], numbers[-1]

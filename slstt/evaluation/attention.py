@@ -21,14 +21,14 @@ from torch import Tensor
 from slstt.errors import DataError
 from slstt.evaluation import figures
 from slstt.models.slstt import SLSTT
-from slstt.models.vit import Attention, Block
+from slstt.models.vit import Attention, TransformerBlock
 
 FRAMES_AT_ONCE = 8
 """Frames per step: the attention of one 384 px frame in all 12 blocks takes 16 MB."""
 
 
 @dataclass(frozen=True)
-class Shown:
+class AttentionInput:
     """Clips of one fold's left-out subject, as that fold's model saw them."""
 
     model: SLSTT
@@ -41,7 +41,7 @@ class Shown:
 
 
 @dataclass
-class Watched:
+class AttentionMaps:
     """Sums over the clips of one class."""
 
     clips: int
@@ -64,7 +64,7 @@ def rollout(model: SLSTT, frames: Tensor) -> Tensor:
     """
     encoder = model.encoder
     tokens, layers = encoder.embed(frames), []
-    for block in cast(Sequence[Block], encoder.blocks):
+    for block in cast(Sequence[TransformerBlock], encoder.blocks):
         seen = block.attention_norm(tokens) if block.pre else tokens
         layers.append(_attention(block.attention, seen))
         tokens = block(tokens)
@@ -96,9 +96,9 @@ def output_gate(lstm: torch.nn.LSTM, features: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def watch(shown: Iterable[Shown]) -> dict[str, Watched]:
+def attention_maps(shown: Iterable[AttentionInput]) -> dict[str, AttentionMaps]:
     """Sums over all clips, by true class; divide by `clips` for means."""
-    found: dict[str, Watched] = {}
+    found: dict[str, AttentionMaps] = {}
     for group in shown:
         model = group.model.eval()
         lstm = getattr(model.aggregator, "lstm", None)
@@ -118,7 +118,7 @@ def watch(shown: Iterable[Shown]) -> dict[str, Watched]:
             )
             before = found.get(name)
             if before is None:
-                found[name] = Watched(1, *parts, gate)
+                found[name] = AttentionMaps(1, *parts, gate)
                 continue
             before.clips += 1
             before.attention += parts[0]
@@ -129,12 +129,12 @@ def watch(shown: Iterable[Shown]) -> dict[str, Watched]:
     return found
 
 
-def write_attention(shown: Iterable[Shown], classes: Sequence[str], folder: Path) -> list[Path]:
+def write_attention(shown: Iterable[AttentionInput], classes: Sequence[str], folder: Path) -> list[Path]:
     """Draw `attention` (and `attention_gate` for an LSTM over several frames) as PNG and PDF into `folder`.
 
     Returns the PNG files. Raises DataError where no clip was shown.
     """
-    found = watch(shown)
+    found = attention_maps(shown)
     if not found:
         raise DataError(f"{folder.parent}: no clip to look at; train with run.save_models=true")
     names = [name for name in classes if name in found]
@@ -155,7 +155,7 @@ def _attention(attention: Attention, tokens: Tensor) -> Tensor:
     return (q @ k.transpose(-1, -2) * per_head[1] ** -0.5).softmax(-1).mean(1)
 
 
-def _faces(found: dict[str, Watched], names: Sequence[str]) -> Figure:
+def _faces(found: dict[str, AttentionMaps], names: Sequence[str]) -> Figure:
     """Above, the mean motion of each class; below, the mean attention over it, on one scale for all classes."""
     means = [found[name].attention / found[name].clips for name in names]
     low, high = min(m.min() for m in means), max(m.max() for m in means)
@@ -181,7 +181,7 @@ def _faces(found: dict[str, Watched], names: Sequence[str]) -> Figure:
     return figure
 
 
-def _gates(found: dict[str, Watched], names: Sequence[str]) -> Figure:
+def _gates(found: dict[str, AttentionMaps], names: Sequence[str]) -> Figure:
     """Intensity and output gate over the frames, one line per class."""
     figure = Figure(figsize=(6.0, 4.4 if found[names[0]].gate is not None else 2.4))
     panels = figure.subplots(2 if found[names[0]].gate is not None else 1, 1, squeeze=False, sharex=True)[:, 0]

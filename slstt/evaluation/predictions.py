@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from slstt.datasets.clips import name_of
 from slstt.errors import DataError
 from slstt.files import read_csv, write_csv
 
@@ -69,11 +70,6 @@ class Predictions:
     def part(self, dataset: str) -> "Predictions":
         """The rows of one data set."""
         return self.select([i for i, key in enumerate(self.keys) if key[0] == dataset])
-
-
-def name_of(key: Sequence[str]) -> str:
-    """How messages name a clip: `casme2/sub01/EP02_01f`."""
-    return "/".join(key)
 
 
 def shortened(problems: Sequence[str], limit: int = _LISTED) -> list[str]:

@@ -1,7 +1,8 @@
 """`report.html`: one page that needs no other file, and the figures beside it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +10,120 @@ import jinja2
 import numpy as np
 
 from slstt import __version__
-from slstt.errors import DataError
+from slstt.datasets.clips import name_of
+from slstt.errors import DataError, SlsttError
 from slstt.evaluation import figures
-from slstt.evaluation.calibration import calibration
-from slstt.evaluation.compare import Comparison, comparison_table
+from slstt.evaluation.compare import Comparison, comparison_table, peek_curve, selection_table
+from slstt.evaluation.figures import calibration
 from slstt.evaluation.metrics import confusion
-from slstt.evaluation.mistakes import confident_mistakes, picture_caption
-from slstt.evaluation.published import published_table
-from slstt.evaluation.run import Run, fold_files
-from slstt.evaluation.selection import peek_curve, selection_table
-from slstt.evaluation.tables import SCORE_TITLES, class_table, dataset_title, printable, score_table, seed_table
+from slstt.evaluation.run import EvaluatedRun, fold_files
+from slstt.evaluation.tables import (
+    SCORE_TITLES,
+    class_table,
+    dataset_title,
+    printable,
+    published_table,
+    score_table,
+    seed_table,
+)
 from slstt.files import read_csv, write_text
+
+PICTURE_SIDE = 144
+"""Pixels; small, so that the page stays small."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrongly labelled clip."""
+
+    clip: str
+    true: str
+    predicted: str
+    probability: float
+    """Of the predicted class."""
+    true_probability: float
+    picture: str | None
+    """A `data:` URI of its flow; None where the data is not at hand."""
+
+
+def confident_mistakes(run: EvaluatedRun, limit: int = 12) -> list[Mistake]:
+    """The first seed's wrong predictions, the highest probability first, at most `limit`."""
+    predictions = run.predictions
+    order = {name: i for i, name in enumerate(predictions.classes)}
+    found = []
+    for i, (key, true, predicted) in enumerate(
+        zip(predictions.keys, predictions.true, predictions.predicted, strict=True)
+    ):
+        if true != predicted:
+            p = predictions.probabilities[i]
+            found.append((float(p[order[predicted]]), float(p[order[true]]), key, true, predicted))
+    found.sort(key=lambda mistake: (-mistake[0], mistake[2]))
+    found = found[:limit]
+    picture = _pictures(run, [key for _, _, key, _, _ in found])
+    return [Mistake(name_of(key), true, said, p, q, picture(key)) for p, q, key, true, said in found]
+
+
+def picture_caption(run: EvaluatedRun) -> str:
+    """What the pictures show."""
+    if run.setting("data.kind") == "flow_maps":
+        return "Flow map as the network sees it: u in red, v in green, strain in blue."
+    return (
+        "Flow of the frame with the most motion: hue is direction (red right, yellow-green down, cyan left, violet "
+        "up), strength is length, relative to the clip's own maximum."
+    )
+
+
+def _pictures(run: EvaluatedRun, keys: Sequence[tuple[str, str, str]]) -> Callable[[tuple[str, str, str]], str | None]:
+    """A function from a clip's key to its picture; it never fails, since the data may be gone or changed."""
+    roots = run.setting("data.root")
+    folders = [Path(root) for root in (roots if isinstance(roots, list) else [roots]) if isinstance(root, str)]
+    if not keys or not any(folder.is_dir() for folder in folders):
+        return lambda key: None
+    maps = _flow_maps(folders) if run.setting("data.kind") == "flow_maps" else {}
+
+    def picture(key: tuple[str, str, str]) -> str | None:
+        from slstt.images import data_uri
+
+        try:
+            image = maps.get(key) if maps else _cached(folders, key)
+            return None if image is None else data_uri(image)
+        except (SlsttError, OSError, ValueError):
+            return None
+
+    return picture
+
+
+def _flow_maps(folders: Sequence[Path]) -> dict[tuple[str, str, str], np.ndarray]:
+    from slstt.datasets import flow_maps
+
+    found: dict[tuple[str, str, str], np.ndarray] = {}
+    for folder in folders:
+        try:
+            read = flow_maps.read(folder)
+        except (SlsttError, OSError, ValueError):
+            continue
+        found |= dict(zip(read.keys, read.raw, strict=True))
+    return found
+
+
+def _cached(folders: Sequence[Path], key: tuple[str, str, str]) -> np.ndarray | None:
+    from slstt.flow.flow_files import flow_path, read_flow
+    from slstt.images import flow_wheel
+
+    for folder in folders:
+        path = flow_path(folder, key)
+        if path.is_file():
+            flow = read_flow(path).astype(np.float32)
+            strongest = flow[int(np.hypot(flow[:, 0], flow[:, 1]).mean((1, 2)).argmax())]
+            step = max(1, strongest.shape[-1] // PICTURE_SIDE)
+            return flow_wheel(strongest[:, ::step, ::step])
+    return None
+
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def write_report(run: Run, metrics: Mapping[str, Any], comparison: Comparison | None = None) -> Path:
+def write_report(run: EvaluatedRun, metrics: Mapping[str, Any], comparison: Comparison | None = None) -> Path:
     """Write `report.html` and `figures/*.png` and `*.pdf` into the run folder; returns the page's path.
 
     `metrics` is what `evaluate` returned. Raises DataError where a fold's `history.csv` is malformed or the folder
@@ -66,7 +165,7 @@ def write_report(run: Run, metrics: Mapping[str, Any], comparison: Comparison | 
     return path
 
 
-def draw(run: Run, metrics: Mapping[str, Any]) -> dict[str, str]:
+def draw(run: EvaluatedRun, metrics: Mapping[str, Any]) -> dict[str, str]:
     """Draw every figure of the run into `figures/`; returns name -> `data:` URI."""
     folder, classes = run.folder / "figures", metrics["classes"]
     matrix = np.array(metrics["confusion"])
@@ -107,9 +206,9 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]
     return leaves
 
 
-def _attention(run: Run) -> list[str]:
+def _attention(run: EvaluatedRun) -> list[str]:
     """Pictures left by `slstt-eval --attention`, as `data:` URIs."""
-    from slstt.pictures import data_uri, read_image
+    from slstt.images import data_uri, read_image
 
     return [data_uri(read_image(path)) for path in sorted((run.folder / "figures").glob("attention*.png"))]
 

@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from slstt import __version__
 from slstt.errors import ConfigError, SlsttError
 from slstt.files import sha256, whole_file
-from slstt.models.model_input import ModelInput, read_model_input
-from slstt.models.pretrained import load_model
+from slstt.models.model_file import ModelInput, load_model, read_model_input
 from slstt.models.slstt import SLSTT
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
@@ -31,7 +30,7 @@ TOLERANCE = 1e-4
 METADATA = "slstt.json"
 """The name under which a torch.export file carries its metadata (`extra_files`)."""
 
-Run = Callable[[Tensor], Tensor]
+ExportRun = Callable[[Tensor], Tensor]
 
 
 class OnnxLSTM(nn.Module):
@@ -146,7 +145,7 @@ def metadata(wanted: ModelInput, path: Path) -> dict[str, str]:
     }
 
 
-def difference(model: SLSTT, run: Run, wanted: ModelInput) -> float:
+def difference(model: SLSTT, run: ExportRun, wanted: ModelInput) -> float:
     """The largest difference between the two over several numbers of clips and frames (see `TOLERANCE`)."""
     generator, worst = torch.Generator().manual_seed(0), 0.0
     for clips, frames in {(1, wanted.frames), (1, 1), (3, 2), (2, wanted.frames + 2)}:
@@ -166,7 +165,7 @@ def _steps(wanted: ModelInput) -> list[str]:
     if wanted.kind == "flow_maps":
         steps.append("channels u (right), v (down) and optical strain, each scaled to -1..1 by its least and greatest;")
     else:
-        steps.append(f"channels as slstt.training.encodings.encode(flow, '{wanted.encoding}');")
+        steps.append(f"channels as slstt.flow.encoding.encode(flow, '{wanted.encoding}');")
     match wanted.normalize:
         case "map":
             steps.append("of each clip's channel subtract the median, then divide by the deviation from the mean.")
@@ -177,7 +176,7 @@ def _steps(wanted: ModelInput) -> list[str]:
     return steps
 
 
-def _write_onnx(traced: nn.Module, example: Tensor, part: Path, about: dict[str, str]) -> Run:
+def _write_onnx(traced: nn.Module, example: Tensor, part: Path, about: dict[str, str]) -> ExportRun:
     import onnxruntime
 
     program: Any = torch.onnx.export(
@@ -195,7 +194,7 @@ def _write_onnx(traced: nn.Module, example: Tensor, part: Path, about: dict[str,
     return lambda x: torch.from_numpy(session.run(None, {"pictures": x.numpy()})[0])
 
 
-def _write_torch(traced: nn.Module, example: Tensor, part: Path, about: dict[str, str]) -> Run:
+def _write_torch(traced: nn.Module, example: Tensor, part: Path, about: dict[str, str]) -> ExportRun:
     program = torch.export.export(traced, (example,), dynamic_shapes=(_any_size(),))
     with part.open("wb") as stream:
         torch.export.save(program, stream, extra_files={METADATA: json.dumps(about, indent=2)})

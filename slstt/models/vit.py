@@ -16,7 +16,38 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from slstt.errors import ConfigError
-from slstt.models.drop_path import DropPath, linear_rates
+
+
+class DropPath(nn.Module):
+    """Zero a residual branch for a random share `rate` of the samples; scale the others by 1 / (1 - rate).
+
+    One decision per row of the first dimension (in SLSTT: per frame). The identity in evaluation and at rate 0.
+    Raises ValueError where `rate` lies outside [0, 1).
+    """
+
+    def __init__(self, rate: float | int) -> None:
+        super().__init__()
+        if not 0.0 <= rate < 1.0:
+            raise ValueError(f"DropPath rate {rate} is not in [0, 1)")
+        self.rate = float(rate)
+
+    def forward(self, branch: Float[Tensor, "samples ..."]) -> Float[Tensor, "samples ..."]:
+        """`branch` (samples, ...) -> the same shape, some samples zero."""
+        if not self.training or self.rate == 0.0:
+            return branch
+        keep = 1.0 - self.rate
+        mask = torch.empty(branch.shape[:1] + (1,) * (branch.dim() - 1), dtype=branch.dtype, device=branch.device)
+        return branch * mask.bernoulli_(keep).div_(keep)
+
+    def extra_repr(self) -> str:
+        """The rate, as `print(model)` shows it."""
+        return f"rate={self.rate:.3f}"
+
+
+def linear_rates(rate: float | int, depth: int) -> list[float]:
+    """`depth` rates rising linearly from 0 in the first block to `rate` in the last (stochastic depth, eq. 4)."""
+    return [rate * index / max(depth - 1, 1) for index in range(depth)]
+
 
 EPSILON = 1e-6  # of every LayerNorm, as in torchvision's, timm's and the released SLSTT's ViT
 GELU = {"exact": "none", "tanh": "tanh"}  # our name -> torch's
@@ -63,7 +94,7 @@ class MLP(nn.Module):
         return self.contract(self.gelu(self.expand(x)))
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """One encoder block: attention, then MLP, each a residual branch with its LayerNorm and its DropPath.
 
     norm="pre" (ViT eqs. 2-3): x + branch(norm(x)); norm="post" (the first Transformer): norm(x + branch(x)).
@@ -129,7 +160,7 @@ class VisionTransformer(nn.Module):
         self.class_token = nn.Parameter(torch.zeros(1, 1, width))
         self.positions = nn.Parameter(torch.zeros(1, self.grid**2 + 1, width))
         self.blocks = nn.ModuleList(
-            Block(width, heads, int(width * mlp_ratio), rate, regularizer, norm, gelu)
+            TransformerBlock(width, heads, int(width * mlp_ratio), rate, regularizer, norm, gelu)
             for rate in linear_rates(drop_path, depth)
         )
         # Kept for norm="post" too, where it changes little, so that `trainable: norm` means the same in both.

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from slstt.errors import ConfigError, DataError
-from slstt.pictures import Picture, read_image
+from slstt.images import Picture, read_image
 
 VIDEOS = frozenset(".mp4 .m4v .mov .avi .mkv .webm .wmv .mpg .mpeg .mts .m2ts .ts .3gp .flv .ogv .gif".split())  # noqa: SIM905
 PICTURES = frozenset(".jpg .jpeg .png .bmp .tif .tiff".split())  # noqa: SIM905
@@ -34,7 +34,7 @@ FIRST_LOOK = 300
 UNREADABLE = 0.1
 """Share of a folder's frames that may be unreadable before the recording is given up."""
 
-Remark = Callable[[str], object]
+RecordingRemark = Callable[[str], object]
 
 
 def _nothing(text: str) -> None:
@@ -61,7 +61,7 @@ class Recording:
     """The frames of a folder; empty for a video."""
 
     def frames(
-        self, start: int = 0, stop: int | None = None, remark: Remark = _nothing
+        self, start: int = 0, stop: int | None = None, remark: RecordingRemark = _nothing
     ) -> Iterator[tuple[int, Picture]]:
         """Yield (number, picture (H, W, 3) uint8 RGB) for the frames start..stop - 1, one in memory at a time.
 
@@ -103,7 +103,7 @@ class Recording:
                 if decoded:
                     yield number, np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
 
-    def _folder(self, start: int, stop: int | None, remark: Remark) -> Iterator[tuple[int, Picture]]:
+    def _folder(self, start: int, stop: int | None, remark: RecordingRemark) -> Iterator[tuple[int, Picture]]:
         wanted = range(len(self.files))[start:stop]
         last: Picture | None = None
         lost: list[int] = []

@@ -15,14 +15,33 @@ from matplotlib.figure import Figure
 
 from slstt import __version__
 from slstt.evaluation import figures
+from slstt.evaluation.saliency import SaliencyMap
 from slstt.evaluation.tables import printable
 from slstt.files import write_text
-from slstt.pictures import Picture, flow_wheel
-from slstt.prediction.interval_flow import IntervalFlow
-from slstt.prediction.limits import DEFAULT_WEIGHTS, LIMITS
-from slstt.prediction.looked_at import LookedAt
-from slstt.prediction.result import Result, with_face
-from slstt.prediction.watched import Watched
+from slstt.images import Picture, flow_wheel
+from slstt.prediction.classify import IntervalFlow
+from slstt.prediction.face_motion import FaceMotion
+from slstt.prediction.run import PredictionResult, with_face
+
+LIMITS = (
+    "It finds small, quick movements of a face and names the class whose movements they resemble. It does not read "
+    "feelings, intentions or the truth of what is said: it is no lie detector.",
+    "It is for research. Do not use it for decisions about people, such as hiring, policing, border control, teaching "
+    "or medicine.",
+    "Speaking, chewing, blinking, looking about and changing light also move a face quickly. In such recordings many "
+    "of the intervals are not expressions at all, and each of them still gets a class, since the network knows no "
+    "'none of these'.",
+    "The probabilities compare the classes with one another. They are not the probability that a person felt "
+    "something, and they were not calibrated on recordings like yours.",
+    "Film the face from the front, evenly lit, large in the picture, at 100 frames per second or more. Below 50 the "
+    "shortest movements fall between the frames.",
+)
+DEFAULT_WEIGHTS = (
+    "The weights that come with slstt learned from drawn motion of facial action units alone; no person was filmed for "
+    "them. The default ones were measured on real clips cut out by experts (docs/real_data.md); on whole recordings "
+    "none were, since no recording with annotations was at hand."
+)
+
 
 TEMPLATES = Path(__file__).parent / "templates"
 HEIGHT = 240
@@ -52,7 +71,7 @@ class About:
     """The weights come with slstt."""
 
 
-def make_tiles(made: IntervalFlow, seen: LookedAt) -> Tiles:
+def make_tiles(made: IntervalFlow, seen: SaliencyMap) -> Tiles:
     """The pictures of one interval, small enough to be kept for the page."""
     shown = {name: _fitted(picture) for name, picture in made.shown.items()}
     flow = made.flow[made.apex_place]
@@ -68,7 +87,9 @@ def make_tiles(made: IntervalFlow, seen: LookedAt) -> Tiles:
     }
 
 
-def write_report(folder: Path, result: Result, watched: Watched, tiles: Mapping[int, Tiles], about: About) -> Path:
+def write_report(
+    folder: Path, result: PredictionResult, watched: FaceMotion, tiles: Mapping[int, Tiles], about: About
+) -> Path:
     """Write `report.html` and `figures/intensity.{png,pdf}`; returns the page's path.
 
     `tiles` by place in `result.found`. Raises DataError where nothing can be written.
@@ -101,7 +122,7 @@ def write_report(folder: Path, result: Result, watched: Watched, tiles: Mapping[
 
 
 def write_index(
-    out: Path, results: Sequence[Result], failures: Sequence[tuple[str, str]], classes: Sequence[str]
+    out: Path, results: Sequence[PredictionResult], failures: Sequence[tuple[str, str]], classes: Sequence[str]
 ) -> Path:
     """Write `index.html`, which leads to the reports of several recordings; `failures` are (recording, reason)."""
     page = _template("index.html").render(
@@ -123,7 +144,7 @@ def _template(name: str) -> jinja2.Template:
     return environment.get_template(name)
 
 
-def intensity_figure(result: Result, watched: Watched) -> Figure:
+def intensity_figure(result: PredictionResult, watched: FaceMotion) -> Figure:
     """Motion of the face over time, the intervals marked and numbered, the stretches without a face hatched."""
     figure = Figure(figsize=(9.5, 2.9))
     axes = figure.subplots()
@@ -169,7 +190,7 @@ def _fitted(picture: Picture) -> Picture:
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _overlaid(face: Picture, seen: LookedAt) -> Picture:
+def _overlaid(face: Picture, seen: SaliencyMap) -> Picture:
     """The map over a grey face: dark and blue where it is low, light and yellow where it is high."""
     height, width = face.shape[:2]
     low, high = float(seen.values.min()), float(seen.values.max())

@@ -7,8 +7,8 @@ from typing import Any
 from slstt.config.load import Section, load_config
 from slstt.config.preprocess import Crop, Flow, Frames, Interpolation, PreprocessConfig
 from slstt.errors import ConfigError
-from slstt.prediction.classifier import Classifier
-from slstt.prediction.intervals import SpottingSettings
+from slstt.prediction.classify import IntervalClassifier
+from slstt.prediction.spotting import SpottingSettings
 
 SECTIONS = ("frames", "crop", "interpolation", "flow")
 """Of slstt-preprocess; its defaults, or what the weights' own clips were made with."""
@@ -29,7 +29,7 @@ class PredictConfig(Section):
         return PreprocessConfig(frames=self.frames, crop=self.crop, interpolation=self.interpolation, flow=self.flow)
 
 
-def read_settings(classifier: Classifier, overrides: Sequence[str]) -> tuple[PredictConfig, list[str]]:
+def read_settings(classifier: IntervalClassifier, overrides: Sequence[str]) -> tuple[PredictConfig, list[str]]:
     """(the settings, lines about where they are from): the weights' own first, then `section.key=value` overrides.
 
     Raises ConfigError listing everything wrong.
@@ -57,7 +57,7 @@ def read_settings(classifier: Classifier, overrides: Sequence[str]) -> tuple[Pre
     return settings, remarks
 
 
-def _of_weights(classifier: Classifier) -> tuple[dict[str, dict[str, Any]], list[str]]:
+def _of_weights(classifier: IntervalClassifier) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """The preprocessing of the clips that the networks learned from, as far as their files tell it."""
     found, wanted = classifier.wanted.preprocessing, classifier.wanted
     if isinstance(found, dict):

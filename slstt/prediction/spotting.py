@@ -1,215 +1,155 @@
-"""A recording watched from end to end: the face followed and held still, its motion measured, intervals spotted."""
+"""Candidate micro-expressions in the motion of a face's patches: something moves, and comes back within half a second.
 
-from collections.abc import Callable
-from itertools import pairwise
+A short excursion shows as the second difference over a time a, d(t) - (d(t - a) + d(t + a)) / 2: a drift cancels in it,
+and motion that does not come back counts half. Each peak of it is then judged on its own curve, the motion along the
+direction in which the patches went, from which onset, apex and offset are read.
+"""
 
-import cv2
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
+from scipy.signal import find_peaks
 
-from slstt.errors import ConfigError, DataError
-from slstt.prediction.face_following import FaceFollower
-from slstt.prediction.intervals import SpottingSettings, find_intervals, lagged, strength
-from slstt.prediction.recording import Recording
-from slstt.prediction.stilling import Stiller
-from slstt.prediction.watched import Interval, Watched
-from slstt.preprocessing.landmarks import LandmarkDetector
+from slstt.prediction.face_motion import Interval
+from slstt.preprocessing.apex_spotting import STRONGEST
 
-LAG = 0.12
-"""Seconds between the two frames whose difference is the intensity."""
-APEX_SMOOTHING = 0.04
-"""Smoothing of the curve on which the apex of a given interval is looked for, as a share of its length."""
+BLOCK = 2000
+"""Frames worked on at a time, so that a long recording needs little memory."""
+
+SPANS = (0.2, 0.35, 0.5, 0.7)
+"""Times over which an excursion is looked for, as shares of the longest interval: brief ones need short ones."""
 
 
-def _nothing(count: int) -> None:
-    """Report no progress."""
+@dataclass(frozen=True)
+class SpottingSettings:
+    """How intervals are spotted. Times in milliseconds; frames follow from the frame rate."""
+
+    shortest_ms: float = 65.0
+    """Shortest interval, onset to offset."""
+    longest_ms: float = 500.0
+    """Longest interval; half a second is the limit by which micro-expressions are told from longer ones."""
+    threshold: float = 5.0
+    """How many times the usual deviation (robust, of this recording) above its median a peak must stand."""
+    weakest: float = 1.5
+    """Smallest motion at the apex against the onset that counts, in thousandths of the interocular distance."""
+    back: float = 0.5
+    """Share of the motion that must have gone back at the offset, and not been there before the onset."""
+    foot: float = 0.1
+    """Onset and offset lie where the motion is this share of its height above rest."""
+    smoothing_ms: float = 12.0
+    """Standard deviation of the Gaussian over time that takes the noise off."""
 
 
-def watch(
-    recording: Recording,
-    settings: SpottingSettings | None = None,
-    advance: Callable[[int], object] = _nothing,
-    detector: LandmarkDetector | None = None,
-) -> Watched:
-    """Read the recording once and spot the intervals; `advance` is called with 1 after every frame.
+def strength(motion: np.ndarray) -> np.ndarray:
+    """(n,) mean length of the strongest motion among the patches, `motion` (n, R, 2): a face moves in part only."""
+    lengths = np.hypot(motion[..., 0], motion[..., 1])
+    kept = max(1, round(STRONGEST * lengths.shape[1]))
+    return np.partition(lengths, -kept, axis=1)[:, -kept:].mean(axis=1)
 
-    In memory lie one frame and, for each frame, about two kilobytes of what was measured. Raises DataError where the
-    recording cannot be read or shows no face, WeightsError without the landmark model.
+
+def lagged(moved: np.ndarray, lag: int) -> np.ndarray:
+    """(n,) strength of the motion against `lag` frames before, NaN for the first `lag` frames; `moved` (n, R, 2)."""
+    found = np.full(len(moved), np.nan, np.float32)
+    for begin in range(lag, len(moved), BLOCK):
+        end = min(begin + BLOCK, len(moved))
+        now, before = moved[begin:end].astype(np.float32), moved[begin - lag : end - lag].astype(np.float32)
+        found[begin:end] = strength(now - before)
+    return found
+
+
+def excursions(moved: np.ndarray, span: int) -> np.ndarray:
+    """(n,) strength of what moves away and comes back within `span` frames to either side, 0 at the ends."""
+    found = np.zeros(len(moved), np.float32)
+    for begin in range(span, len(moved) - span, BLOCK):
+        end = min(begin + BLOCK, len(moved) - span)
+        now, before, after = (moved[begin + s : end + s].astype(np.float32) for s in (0, -span, span))
+        found[begin:end] = strength(now - (before + after) / 2)
+    return found
+
+
+def find_intervals(
+    stretches: Sequence[tuple[int, np.ndarray]], rate: float, settings: SpottingSettings
+) -> list[Interval]:
+    """The intervals of a recording, in order.
+
+    `stretches` are its unbroken pieces, each (first frame's number, moved (n, R, 2) in thousandths of the interocular
+    distance). What is usual, and so the threshold, is found over all of them together.
     """
-    settings = settings or SpottingSettings()
-    seen = _Seen(recording)
-    follower, stiller = FaceFollower(recording.rate, detector), Stiller(recording.rate)
-    for number, picture in recording.frames(remark=seen.remarks.append):
-        seen.add(number, cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), follower, stiller)
-        advance(1)
-    return seen.watched(settings)
-
-
-def given(
-    recording: Recording,
-    onset: int,
-    apex: int | None = None,
-    offset: int | None = None,
-    advance: Callable[[int], object] = _nothing,
-    detector: LandmarkDetector | None = None,
-) -> Watched:
-    """Read the one interval that the user gives; `apex` None: the strongest motion against the onset, `offset` None:
-    the last frame.
-
-    What is returned ends with the offset, and nothing is known before the onset. Raises ConfigError for numbers out of
-    order or outside the recording, DataError as `watch` does and where the onset or the apex shows no face.
-    """
-    problems = []
-    last = None if recording.count is None else recording.count - 1
-    if onset < 0 or (last is not None and onset >= last):
-        problems.append(f"--onset {onset}: not in {recording.path}, frames 0 to {_or_end(last)}; leave one after it")
-    if offset is not None and offset <= onset:
-        problems.append(f"--offset {offset}: must come after --onset {onset}")
-    if offset is not None and last is not None and offset > last:
-        problems.append(f"--offset {offset}: beyond the last frame of {recording.path}, {last}")
-    if apex is not None and not (onset < apex and (offset is None or apex <= offset)):
-        problems.append(f"--apex {apex}: must come after --onset {onset} and not after --offset {_or_end(offset)}")
-    if problems:
-        raise ConfigError(*problems)
-    seen = _Seen(recording, onset, whole=False)
-    follower, stiller = FaceFollower(recording.rate, detector), Stiller(recording.rate)
-    stop = None if offset is None else offset + 1
-    for number, picture in recording.frames(onset, stop, seen.remarks.append):
-        seen.add(number, cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), follower, stiller)
-        advance(1)
-    end = len(seen.moved) - 1
-    if end < max(onset + 1, apex or 0, offset or 0):
-        wanted = ", ".join(f"--{k} {v}" for k, v in (("onset", onset), ("apex", apex), ("offset", offset)) if v)
-        raise ConfigError(f"{wanted}: {recording.path} ends with frame {end}")
-    return seen.watched_between(onset, apex, end)
-
-
-def _or_end(number: int | None) -> str:
-    return "the end" if number is None else str(number)
-
-
-class _Seen:
-    """What was measured on the frames so far."""
-
-    def __init__(self, recording: Recording, begin: int = 0, whole: bool = True) -> None:
-        self.recording, self.begin, self.whole = recording, begin, whole
-        self.remarks = list(recording.remarks)
-        self.landmarks: list[np.ndarray] = []
-        self.still: list[np.ndarray] = []
-        self.moved: list[np.ndarray | None] = []
-        self.faces: list[int] = []
-        self.starts: list[int] = []
-        self.confirmed = -1
-        self.changes: list[int] = []
-
-    def add(self, number: int, grey: np.ndarray, follower: FaceFollower, stiller: Stiller) -> None:
-        while len(self.moved) < number:  # frames that the file skipped
-            self._unknown(self.faces[-1] if self.faces else 0)
-        sight = follower.follow(grey)
-        anew = sight.changed or not self.moved or self.moved[-1] is None
-        stilled = None if sight.landmarks is None else stiller.still(grey, sight.landmarks, anew)
-        if sight.landmarks is not None and stilled is None:
-            sight = follower.follow(grey, doubt=True)
-            stilled = None if sight.landmarks is None else stiller.still(grey, sight.landmarks, anew=True)
-        if sight.landmarks is None or stilled is None:
-            for before in range(self.confirmed + 1, number):  # nobody knows since when it was gone
-                self.landmarks[before], self.moved[before] = _NO_POINTS, None
-                self.still[before] = _NO_MATRIX
-            self.confirmed = number
-            self._unknown(sight.faces)
-            return
-        if sight.changed:
-            self.changes.append(number)
-        if sight.confirmed:
-            self.confirmed = number
-        if stilled.start:
-            self.starts.append(number)
-        self.landmarks.append(sight.landmarks.astype(np.float32))
-        self.still.append(stilled.matrix)
-        self.moved.append(stilled.moved.astype(np.float16))
-        self.faces.append(sight.faces)
-
-    def _unknown(self, faces: int) -> None:
-        self.landmarks.append(_NO_POINTS)
-        self.still.append(_NO_MATRIX)
-        self.moved.append(None)
-        self.faces.append(faces)
-
-    def watched(self, settings: SpottingSettings) -> Watched:
-        """All of it, with the intervals spotted."""
-        self._check()
-        stretches = [(begin, self._stack(begin, end)) for begin, end in self._stretches()]
-        return self._made(tuple(find_intervals(stretches, self.recording.rate, settings)))
-
-    def watched_between(self, onset: int, apex: int | None, offset: int) -> Watched:
-        """All of it, with the one interval given."""
-        self._check()
-        stretch = next(((b, e) for b, e in self._stretches() if b <= onset < e), None)
-        if stretch is None:
-            raise DataError(f"{self.recording.path}: no face on frame {onset}, the onset; give another --onset")
-        end = min(offset + 1, stretch[1])
-        moved = self._stack(onset, end).astype(np.float32)
-        curve = gaussian_filter1d(strength(moved - moved[0]), APEX_SMOOTHING * len(moved), mode="nearest")
-        if len(curve) < 2 or (apex is not None and apex >= end):
-            raise DataError(f"{self.recording.path}: the face is lost after frame {end - 1}; give another interval")
-        place = 1 + int(np.argmax(curve[1:])) if apex is None else apex - onset
-        return self._made((Interval(onset, onset + place, offset, float(curve[place]), source="given"),))
-
-    def _check(self) -> None:
-        count, path = len(self.moved), self.recording.path
-        if count < 2:
-            raise DataError(f"{path}: only {count} frames can be read; restore or convert it")
-        if all(moved is None for moved in self.moved):
-            raise DataError(
-                f"{path}: no face found on any of {count} frames; it must be seen from the front, upright, and be at "
-                "least a fifth as wide as the picture's shorter side"
-            )
-
-    def _stack(self, begin: int, end: int) -> np.ndarray:
-        return np.stack([moved for moved in self.moved[begin:end] if moved is not None])
-
-    def _made(self, intervals: tuple[Interval, ...]) -> Watched:
-        rate = self.recording.rate
-        intensity, lag = np.full(len(self.moved), np.nan, np.float32), max(1, round(LAG * rate))
-        for begin, end in self._stretches():
-            intensity[begin:end] = lagged(self._stack(begin, end), lag)
-        landmarks, still = np.stack(self.landmarks), np.stack(self.still)
-        return Watched(
-            rate, landmarks, still, intensity, np.array(self.faces, int), intervals, (*self.remarks, *self._noticed())
+    shortest, longest = ceil(settings.shortest_ms * rate / 1000), max(1, round(settings.longest_ms * rate / 1000))
+    smoothed = [_smoothed(moved, settings.smoothing_ms * rate / 1000) for _, moved in stretches]
+    candidates: list[tuple[float, int, int, int]] = []
+    for span in sorted({max(2, round(longest * share)) for share in SPANS}):
+        curves = [excursions(moved, span) for moved in smoothed]
+        known = np.concatenate(
+            [np.zeros(0), *(curve[span : len(curve) - span] for curve in curves if len(curve) > 2 * span)]
         )
-
-    def _noticed(self) -> list[str]:
-        """Lines about faces lost, changed, or more than one, and about frames that the file promised."""
-        path, rate, count = self.recording.path, self.recording.rate, len(self.moved)
-        lines = []
-        known = np.array([moved is not None for moved in self.moved])
-        edges = np.flatnonzero(np.diff(np.concatenate([[1], known.astype(int), [1]])))
-        gaps = [f"{b / rate:.2f} to {e / rate:.2f} s" for b, e in edges.reshape(-1, 2) if b >= self.begin]
-        if gaps:
-            more = f" and {len(gaps) - 5} more times" if len(gaps) > 5 else ""
-            lines.append(f"{path}: no face at {', '.join(gaps[:5])}{more}; nothing is spotted there")
-        broken = [n for n in self.starts if n > self.begin and known[n - 1] and n not in self.changes]
-        if broken:
-            times = ", ".join(f"{n / rate:.2f} s" for n in broken[:5]) + (", ..." if len(broken) > 5 else "")
-            lines.append(
-                f"{path}: the face cannot be held still at {times} ({len(broken)} times; quick or blurred motion); "
-                "no interval spans these"
-            )
-        if self.changes:
-            times = ", ".join(f"{n / rate:.2f} s" for n in self.changes[:5])
-            lines.append(f"{path}: another face is followed from {times} on; record one person at a time")
-        if max(self.faces) > 1:
-            lines.append(f"{path}: up to {max(self.faces)} faces are seen; the largest at the start is followed")
-        if self.whole and self.recording.count is not None and count < 0.98 * self.recording.count:
-            lines.append(f"{path}: says {self.recording.count} frames, but only {count} can be read; is it damaged?")
-        return lines
-
-    def _stretches(self) -> list[tuple[int, int]]:
-        """(first, end) of the stretches in which motion can be compared: the face is there and its hold unbroken."""
-        known = np.array([moved is not None for moved in self.moved])
-        cuts = {0, len(known), *self.starts, *(np.flatnonzero(np.diff(known.astype(int))) + 1).tolist()}
-        return [(begin, end) for begin, end in pairwise(sorted(cuts)) if known[begin]]
+        if not len(known):
+            continue
+        middle = float(np.median(known))
+        deviation = max(1.4826 * float(np.median(np.abs(known - middle))), 1e-3)
+        for stretch, curve in enumerate(curves):
+            limit, distance = middle + settings.threshold * deviation, max(1, shortest // 2)
+            peaks, about = find_peaks(curve, height=limit, distance=distance)
+            heights = (about["peak_heights"] - middle) / deviation
+            candidates += [(float(h), stretch, int(p), span) for h, p in zip(heights, peaks, strict=True)]
+    kept: list[Interval] = []
+    for _, stretch, peak, span in sorted(candidates, reverse=True):
+        first = stretches[stretch][0]
+        if any(i.onset <= first + peak <= i.offset for i in kept):
+            continue
+        found = _delimited(smoothed[stretch], peak, span, shortest, longest, settings)
+        if found is None:
+            continue
+        found = replace(found, onset=found.onset + first, apex=found.apex + first, offset=found.offset + first)
+        if all(found.offset <= i.onset or found.onset >= i.offset for i in kept):
+            kept.append(found)
+    return sorted(kept, key=lambda i: i.onset)
 
 
-_NO_POINTS = np.full((68, 2), np.nan, np.float32)
-_NO_MATRIX = np.full((2, 3), np.nan)
+def _delimited(
+    moved: np.ndarray, peak: int, span: int, shortest: int, longest: int, settings: SpottingSettings
+) -> Interval | None:
+    """Onset, apex and offset around a peak of the excursion, by the motion along its direction; None if it is none."""
+    begin, end = max(0, peak - longest - 2), min(len(moved), peak + longest + 3)
+    own = moved[begin:end].astype(np.float32)
+    at = peak - begin
+    direction = own[at] - (own[max(0, at - span)] + own[min(len(own) - 1, at + span)]) / 2
+    lengths = np.hypot(*direction.T)
+    direction[lengths < np.quantile(lengths, 1 - STRONGEST)] = 0
+    along = (own * direction).sum(axis=(1, 2)) / max(float(np.hypot(*direction.T).sum()), 1e-9)
+    reach = max(1, span // 2)
+    near = slice(max(0, at - reach), at + reach + 1)
+    apex = near.start + int(np.argmax(along[near]))
+    height = float(along[apex])
+    left, right = along[: apex + 1][::-1][: longest + 1], along[apex:][: longest + 1]
+    rest_left, rest_right = (float(np.quantile(side, 0.25)) for side in (left, right))
+    rest = max(rest_left, rest_right)
+    rise = height - rest
+    whole = height - min(rest_left, rest_right)
+    if rise <= 0 or rise < settings.back * whole:
+        return None
+    rising = np.flatnonzero(left <= rest_left + settings.foot * (height - rest_left))
+    falling = np.flatnonzero(right <= rest_right + settings.foot * (height - rest_right))
+    if not len(rising) or not len(falling):
+        return None
+    onset, offset = apex - int(rising[0]), apex + int(falling[0])
+    if not shortest <= offset - onset <= longest:
+        return None
+    onset, apex, offset = onset + begin, apex + begin, offset + begin
+    size = float(strength(moved[[apex]].astype(np.float32) - moved[[onset]].astype(np.float32))[0])
+    return Interval(onset, apex, offset, size) if size >= settings.weakest else None
+
+
+def _smoothed(moved: np.ndarray, sigma: float) -> np.ndarray:
+    if sigma < 0.3:
+        return moved
+    smoothed = np.empty_like(moved)
+    reach = int(np.ceil(4 * sigma))
+    for begin in range(0, len(moved), BLOCK):
+        first, last = max(0, begin - reach), min(len(moved), begin + BLOCK + reach)
+        part = gaussian_filter1d(moved[first:last].astype(np.float32), sigma, axis=0, mode="nearest")
+        smoothed[begin : begin + BLOCK] = part[begin - first : begin - first + BLOCK]
+    return smoothed

@@ -2,18 +2,224 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from slstt import weights
+from slstt import downloads
 from slstt.config.preprocess import PreprocessConfig
-from slstt.datasets.cache import flow_path
-from slstt.datasets.clip import Release
-from slstt.datasets.doctor import examine
-from slstt.errors import WeightsError
-from slstt.preprocessing.clip_frames import needed_frames
+from slstt.datasets.annotations import EMOTIONS
+from slstt.datasets.clips import Clip, Release, Remark
+from slstt.datasets.protocols import PROTOCOLS, Protocol, class_of, manifest_difference
+from slstt.datasets.releases import ranges
+from slstt.errors import DataError, WeightsError
+from slstt.flow.flow_files import flow_path
+from slstt.images import read_image
+from slstt.preprocessing.clip import needed_frames
+from slstt.progress import Progress
+
+ExaminedPolicy = Literal["spot", "middle", "fail"]
+"""What becomes of an unusable apex: spotted, replaced by the middle of onset..offset, or the clip fails."""
+
+Needed = Callable[[Clip], Collection[int]]
+"""The frames a run will decode for a clip."""
+
+LISTED_FRAMES = 20
+"""Lines shown of what is ignored, and of differences from a published list; failures and flags are shown in full."""
+
+_POLICY_WORDS = {"spot": "will be spotted", "middle": "the middle frame will be taken", "fail": "the clip fails"}
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What the check found."""
+
+    release: Release
+    remarks: tuple[Remark, ...]
+    """The release's remarks under the given policies, and those on its frames; by action, then clip."""
+    frame_sizes: Counter[tuple[int, int]]
+    """(width, height) -> number of frames."""
+    text: str
+    """All of it for people."""
+
+    @property
+    def usable(self) -> tuple[Clip, ...]:
+        """The clips that no remark makes a failure."""
+        return _usable(self.release, self.remarks)
+
+
+def examine(
+    release: Release,
+    *,
+    apex_missing: ExaminedPolicy = "spot",
+    apex_outside: ExaminedPolicy = "spot",
+    needed: Needed | None = None,
+    workers: int | None = None,
+    quiet: bool = False,
+) -> Examination:
+    """Decode every frame of every clip, on `workers` threads (None: one per core), and put all findings together.
+
+    `needed` says which frames a run will use, so that a damaged frame can be told to matter or not; without it only
+    the onset frame is known to be needed.
+    """
+    remarks = apply_policies(release.remarks, apex_missing, apex_outside)
+    sizes: Counter[tuple[int, int]] = Counter()
+    with (
+        Progress("checking frames", len(release.clips), quiet=quiet) as progress,
+        ThreadPoolExecutor(workers or os.cpu_count() or 1) as threads,
+    ):
+        running = [threads.submit(_examine_frames, clip, needed) for clip in release.clips]
+        try:
+            for done in as_completed(running):
+                found, counted = done.result()
+                remarks += found
+                sizes += counted
+                progress.advance(problems=sum(remark.action != "ignored" for remark in remarks))
+        except BaseException:
+            threads.shutdown(cancel_futures=True)
+            raise
+    order = ("failure", "flag", "ignored")
+    remarks.sort(key=lambda r: (order.index(r.action), r.dataset, r.subject, r.clip, r.kind, r.reason))
+    text = "\n".join([*_overview(release, remarks, sizes), *_protocols(release, remarks), *_problems(remarks)])
+    return Examination(release, tuple(remarks), sizes, text)
+
+
+def apply_policies(
+    remarks: Iterable[Remark], apex_missing: ExaminedPolicy, apex_outside: ExaminedPolicy
+) -> list[Remark]:
+    """The remarks with what each policy does to clips of unusable apex; `fail` turns the flag into a failure."""
+    policies: dict[str, ExaminedPolicy] = {"apex_missing": apex_missing, "apex_outside": apex_outside}
+    return [_under(policies[r.kind], r) if r.kind in policies else r for r in remarks]
+
+
+def _under(policy: ExaminedPolicy, remark: Remark) -> Remark:
+    setting = f"{remark.kind.replace('_', '.')}={policy}"
+    reason = f"{remark.reason}; {_POLICY_WORDS[policy]} ({setting})"
+    return replace(remark, reason=reason, action="failure" if policy == "fail" else "flag")
+
+
+def _examine_frames(clip: Clip, needed: Needed | None) -> tuple[list[Remark], Counter[tuple[int, int]]]:
+    sizes: dict[int, tuple[int, int]] = {}
+    for number, path in clip.frames.items():
+        try:
+            height, width = read_image(path).shape[:2]
+        except DataError:
+            continue
+        sizes[number] = (width, height)
+    damaged = {number for number in clip.frames if number not in sizes}
+    # A run decodes the frames between onset and offset only, the onset always.
+    inside = {number for number in clip.frames if clip.onset <= number <= clip.offset}
+    used = {clip.onset, *(needed(clip) if needed is not None else ())}
+    remarks = []
+    if damaged & inside:
+        what = f"cannot be decoded: frame {ranges(damaged & inside)}"
+        remarks.append(_frames_remark(clip, "undecodable_frame", what, damaged & used, needed is not None))
+    if damaged - inside:
+        reason = f"cannot be decoded: frame {ranges(damaged - inside)}; outside onset..offset, not needed"
+        remarks.append(Remark(*clip.key, "undecodable_frame", reason, "ignored"))
+    counted = Counter(sizes[number] for number in inside if number in sizes)
+    if len(counted) > 1:
+        usual = counted.most_common(1)[0][0]
+        odd = {number for number in inside if number in sizes and sizes[number] != usual}
+        widths = ", ".join(f"{w}x{h}" for w, h in sorted({sizes[number] for number in odd}))
+        what = f"frame {ranges(odd)} is {widths}, the others are {usual[0]}x{usual[1]}"
+        # A clip whose onset is the odd one out fails as well: every other needed frame differs from it.
+        remarks.append(_frames_remark(clip, "unequal_sizes", what, odd & used, needed is not None))
+    return remarks, Counter(sizes.values())
+
+
+def _frames_remark(clip: Clip, kind: str, what: str, fatal: Collection[int], known: bool) -> Remark:
+    if fatal:
+        reason = f"{what}; frame {ranges(fatal)} is needed: the clip fails, restore the files"
+        return Remark(*clip.key, kind, reason, "failure")
+    consequence = "not needed, kept" if known else "the clip fails if one of them is needed"
+    return Remark(*clip.key, kind, f"{what}; {consequence}", "flag")
+
+
+def _usable(release: Release, remarks: Iterable[Remark]) -> tuple[Clip, ...]:
+    failed = {(r.dataset, r.subject, r.clip) for r in remarks if r.action == "failure"}
+    return tuple(clip for clip in release.clips if clip.key not in failed)
+
+
+def _overview(release: Release, remarks: list[Remark], sizes: Counter[tuple[int, int]]) -> list[str]:
+    usable = _usable(release, remarks)
+    failed = {(r.subject, r.clip, r.reason if r.kind == "bad_row" else "") for r in remarks if r.action == "failure"}
+    frames = ", ".join(f"{count} of {width}x{height}" for (width, height), count in sizes.most_common())
+    emotions = Counter(clip.emotion for clip in usable)
+    names = [*EMOTIONS[release.dataset], *sorted(set(emotions) - set(EMOTIONS[release.dataset]))]
+    no_sheet = "none needed; onset, apex and offset are the first, middle and last frame"
+    return [
+        release.layout,
+        f"annotation: {release.annotations or no_sheet}",
+        f"clips: {len(usable)} usable, {len(failed)} not; {len({clip.subject for clip in usable})} subjects",
+        f"frames decoded: {frames or 'none'}",
+        f"emotions: {', '.join(f'{name} {emotions[name]}' for name in names)}",
+    ]
+
+
+def _protocols(release: Release, remarks: list[Remark]) -> list[str]:
+    lines = []
+    failed = {(r.dataset, r.subject, r.clip) for r in remarks if r.action == "failure"}
+    for protocol in PROTOCOLS.values():
+        if protocol.published != protocol.name or release.dataset not in protocol.datasets:
+            continue
+        labelled = [(*clip.key, class_of(protocol, clip)) for clip in _usable(release, remarks)]
+        entries = [(d, s, c, label) for d, s, c, label in labelled if label is not None]
+        lines += ["", *_counts(protocol, release.dataset, entries)]
+        different = manifest_difference(protocol, entries, datasets=(release.dataset,), candidates=failed)
+        surplus = sum(line.endswith("not in the protocol") for line in different)
+        if entries and surplus == len(entries):
+            lines.append("  no clip is on the published list: another data set, or synthetic")
+        elif different:
+            lines += ["  differs from the published list:", *(f"    {line}" for line in _shortened(different))]
+        else:
+            lines.append("  exactly the published list")
+    return lines
+
+
+def _counts(protocol: Protocol, dataset: str, entries: list[tuple[str, str, str, str]]) -> list[str]:
+    found, expected = Counter(label for *_, label in entries), protocol.counts[dataset]
+    part = "" if len(protocol.datasets) == 1 else f", part {dataset}"
+    subjects = len({subject for _, subject, _, _ in entries})
+    return [
+        f"protocol {protocol.name} ({protocol.title}{part}): {len(entries)} of {sum(expected.values())} clips, "
+        f"{subjects} of {protocol.subjects[dataset]} subjects",
+        "  " + ", ".join(f"{label} {found[label]} of {count}" for label, count in expected.items()),
+    ]
+
+
+def _problems(remarks: list[Remark]) -> list[str]:
+    lines = []
+    for action, title in (
+        ("failure", "clips that will fail (failures.csv)"),
+        ("flag", "clips that are kept with a remark (flags.csv)"),
+        ("ignored", "ignored"),
+    ):
+        chosen = [remark for remark in remarks if remark.action == action]
+        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(Counter(r.kind for r in chosen).items()))
+        lines += ["", f"{title}: {len(chosen)}{f' ({kinds})' if kinds else ''}"]
+        shown = [f"  {_named(remark)}{remark.kind}: {remark.reason}" for remark in chosen]
+        lines += _shortened(shown) if action == "ignored" else shown
+    return lines
+
+
+def _named(remark: Remark) -> str:
+    name = "/".join(part for part in (remark.subject, remark.clip) if part)
+    return f"{name} " if name else ""
+
+
+def _shortened(lines: list[str]) -> list[str]:
+    return (
+        lines
+        if len(lines) <= LISTED_FRAMES
+        else [*lines[:LISTED_FRAMES], f"  ... and {len(lines) - LISTED_FRAMES} more"]
+    )
+
 
 Landmarks = Mapping[tuple[str, str, str], np.ndarray]
 
@@ -55,12 +261,12 @@ def _missing_models(config: PreprocessConfig, detect: bool) -> list[str]:
     problems = []
     if detect:
         try:
-            weights.landmark_model()
+            downloads.landmark_model()
         except WeightsError as error:
             problems += error.problems
     if config.interpolation.method == "rife":
         given = os.environ.get("SLSTT_RIFE_WEIGHTS")
-        stored = Path(given or weights.cache_folder() / f"rife-hdv3-{weights.RIFE_SHA256[:12]}.safetensors")
+        stored = Path(given or downloads.cache_folder() / f"rife-hdv3-{downloads.RIFE_SHA256[:12]}.safetensors")
         if given and not stored.is_file():
             problems.append(f"{stored}: RIFE weights not found; correct SLSTT_RIFE_WEIGHTS")
         else:

@@ -10,26 +10,48 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+import cv2
 import jinja2
+import numpy as np
 from markupsafe import Markup
 
 from slstt import __version__
-from slstt.datasets.clip import Clip, Remark
+from slstt.datasets.clips import Clip, Remark
 from slstt.files import write_text
-from slstt.preprocessing.pipeline import Result
-from slstt.preprocessing.record import Record
-from slstt.preprocessing.tables import only_writer
+from slstt.images import Picture, draw_landmarks, flow_wheel
+from slstt.preprocessing.provenance import FlowRecord
+from slstt.preprocessing.run import PreprocessingResult, only_writer
+
+STRIP_HEIGHT = 160
+"""Pixels; with the JPEG quality it bounds the report to some 20 kB a clip."""
+STRIP_QUALITY = 80
+
+
+def draw_strip(
+    frame: Picture, landmarks: np.ndarray, square: tuple[int, int, int], apex_cut: Picture, flow: np.ndarray
+) -> bytes:
+    """Apex frame with points and square, its cut, and the flow onset -> apex, side by side, as JPEG."""
+    scale = STRIP_HEIGHT / frame.shape[0]
+    small = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    x0, y0, side = (round(value * scale) for value in square)
+    drawn = draw_landmarks(np.asarray(small, np.uint8), landmarks * scale, (x0, y0, side))
+    cell = (STRIP_HEIGHT, STRIP_HEIGHT)
+    small_flow = np.stack([cv2.resize(part, cell, interpolation=cv2.INTER_AREA) for part in flow])
+    tiles = [drawn, cv2.resize(apex_cut, cell, interpolation=cv2.INTER_AREA), flow_wheel(small_flow)]
+    strip = cv2.cvtColor(np.concatenate(tiles, axis=1), cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", strip, [cv2.IMWRITE_JPEG_QUALITY, STRIP_QUALITY])[1].tobytes()
+
 
 CURVE_WIDTH, CURVE_HEIGHT, CURVE_MARGIN = 300, 64, 6
 """Of the intensity curve, in SVG units."""
 
 
 @dataclass(frozen=True)
-class Card:
+class ClipCard:
     """One clip on the page."""
 
     clip: Clip
-    record: Record
+    record: FlowRecord
     flags: list[Remark]
     curve: list[tuple[float, float]]
     """Points of the intensity curve in SVG units, the onset's first."""
@@ -42,7 +64,7 @@ class Card:
         return "data:image/jpeg;base64," + base64.b64encode(self.record.picture).decode("ascii")
 
 
-def write_report(result: Result, out: Path) -> Path:
+def write_report(result: PreprocessingResult, out: Path) -> Path:
     """Write the data set's part and `report/index.html` below `out`; returns the page's path."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -76,7 +98,7 @@ def write_report(result: Result, out: Path) -> Path:
     return page
 
 
-def _cards(result: Result) -> list[Card]:
+def _cards(result: PreprocessingResult) -> list[ClipCard]:
     flags: dict[tuple[str, str, str], list[Remark]] = {}
     for remark in result.flags:
         flags.setdefault((remark.dataset, remark.subject, remark.clip), []).append(remark)
@@ -84,11 +106,11 @@ def _cards(result: Result) -> list[Card]:
     for clip in sorted(result.clips, key=lambda clip: clip.key):
         record = result.records[clip.key]
         curve, apex_x = _curve(clip, record)
-        cards.append(Card(clip, record, flags.get(clip.key, []), curve, apex_x))
+        cards.append(ClipCard(clip, record, flags.get(clip.key, []), curve, apex_x))
     return cards
 
 
-def _curve(clip: Clip, record: Record) -> tuple[list[tuple[float, float]], float]:
+def _curve(clip: Clip, record: FlowRecord) -> tuple[list[tuple[float, float]], float]:
     """The intensity (mean flow length) over the frames, from the onset's 0 on, and the apex's x; SVG units."""
     about = record.about
     positions = [clip.onset, *about["positions"]]

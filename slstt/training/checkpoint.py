@@ -7,12 +7,18 @@ writes) are verified before anything of it is used.
 import io
 import pickle
 import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
+from slstt.config.train import Training
 from slstt.files import whole_file
+from slstt.training.optimization import Average, make_optimizer
 
 LAST, PREVIOUS = "last.pt", "previous.pt"
 
@@ -60,3 +66,102 @@ def remove_checkpoints(folder: Path) -> None:
     """Remove the state of a finished fold."""
     for name in (LAST, PREVIOUS):
         (folder / name).unlink(missing_ok=True)
+
+
+STATE_FORMAT = 1
+Row = dict[str, float | int]
+"""One line of history.csv."""
+
+
+@dataclass
+class FoldHistory:
+    """What training has left so far besides weights."""
+
+    history: list[Row] = field(default_factory=list)
+    """One row per finished epoch, the columns of history.csv."""
+    peek: list[list[int]] = field(default_factory=list)
+    """The test clips' predicted classes after each epoch; filled only with run.peek."""
+    best: dict[str, Any] | None = None
+    """selection.method inner: epoch, uf1, loss and weights of the best epoch so far."""
+
+
+class FoldState:
+    """Model, optimizer, averaged weights, position (epoch and step, from 0) and running loss of one fold."""
+
+    def __init__(self, model: nn.Module, training: Training) -> None:
+        self.model = model
+        self.optimizer = make_optimizer(model, training)
+        self.average = Average(self.learning(), training.ema) if training.ema is not None else None
+        self.epoch, self.step = 0, 0
+        self.losses, self.weight = 0.0, 0.0
+        self.progressed = FoldHistory()
+        self._resumed: dict[str, Tensor] | None = None
+
+    def learning(self) -> Iterator[tuple[str, Tensor]]:
+        """The parameters that learn; only these are kept, the frozen ones follow from the settings."""
+        return ((name, p) for name, p in self.model.named_parameters() if p.requires_grad)
+
+    def start_epoch(self, generator: torch.Generator, seed: int) -> None:
+        """Set torch's random state for this epoch, or, in the middle of a resumed one, both states as they were."""
+        torch.manual_seed(seed)
+        if self._resumed is not None:
+            generator.set_state(self._resumed["augment"])
+            torch.set_rng_state(self._resumed["torch"])
+            if "cuda" in self._resumed and torch.cuda.is_available():
+                torch.cuda.set_rng_state(self._resumed["cuda"])
+            self._resumed = None
+
+    def finish_epoch(self, row: Row) -> None:
+        """Count the epoch and begin the next one's sums."""
+        self.progressed.history.append(row)
+        self.epoch, self.step, self.losses, self.weight = self.epoch + 1, 0, 0.0, 0.0
+
+    def to_checkpoint(self, generator: torch.Generator) -> dict[str, Any]:
+        """The whole state as tensors, numbers and text."""
+        random = {"augment": generator.get_state(), "torch": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            random["cuda"] = torch.cuda.get_rng_state()
+        return {
+            "format": STATE_FORMAT,
+            "weights": {name: p.detach() for name, p in self.learning()},
+            "optimizer": self.optimizer.state_dict(),
+            "average": {"steps": self.average.steps, "values": self.average.values} if self.average else None,
+            "random": random,
+            "position": [self.epoch, self.step, self.losses, self.weight],
+            "history": self.progressed.history,
+            "peek": self.progressed.peek,
+            "best": self.progressed.best,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from `to_checkpoint`'s state."""
+        self.load(state["weights"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.steps = state["average"]["steps"]
+            for name, value in self.average.values.items():
+                value.copy_(state["average"]["values"][name])
+        self.epoch, self.step, self.losses, self.weight = state["position"]
+        self._resumed = state["random"] if self.step else None
+        self.progressed = FoldHistory(state["history"], state["peek"], state["best"])
+
+    @torch.no_grad()
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Set the parameters that learn."""
+        for name, p in self.learning():
+            p.copy_(weights[name])
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the parameters that learn, on the CPU."""
+        return {name: p.detach().cpu().clone() for name, p in self.learning()}
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within the block the model holds the averaged weights, where there are any."""
+        if self.average is None:
+            yield
+            return
+        own = {name: p.detach().clone() for name, p in self.learning()}
+        self.load(self.average.values)
+        yield
+        self.load(own)

@@ -9,11 +9,10 @@ from torch import Tensor, nn
 
 from slstt.config.train import TrainConfig
 from slstt.models.slstt import SLSTT
-from slstt.training.flow_dataset import FlowData
-from slstt.training.fold_state import Progressed
+from slstt.training.checkpoint import FoldHistory
 from slstt.training.folds import Fold
-from slstt.training.inputs import FrozenFeatures
-from slstt.training.recipe import batches
+from slstt.training.inputs import FlowData, FrozenFeatures
+from slstt.training.optimization import batches
 from slstt.training.trainer import Inputs, Trained, make_model, predict
 
 ITERATIONS = 1_000_000
@@ -28,11 +27,11 @@ def classify_fold(
     model = make_model(settings, len(data.classes)).to(device)
     if settings.classifier.name == "pretrained":
         probabilities, _ = predict(model, inputs, fold.test, settings, device)
-        return Trained(model, probabilities, Progressed(), 0)
+        return Trained(model, probabilities, FoldHistory(), 0)
     train, test = (numbers(model, inputs, indices, settings) for indices in (fold.train, fold.test))
     labels = torch.tensor([data.labels[i] for i in fold.train])
     scores = svm_scores(train, labels, test, len(data.classes), settings)
-    return Trained(model, scores.softmax(1).numpy(), Progressed(), 0)
+    return Trained(model, scores.softmax(1).numpy(), FoldHistory(), 0)
 
 
 @torch.no_grad()

@@ -2,18 +2,18 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from slstt.training.flow_dataset import FlowData
-from slstt.training.loso import FoldTrainer, Job, Outcome
+from slstt.training.folds import FoldOutcome, FoldTrainer, TrainingJob
+from slstt.training.inputs import FlowData
 
 
 def run_folds(
-    job: Job,
+    job: TrainingJob,
     names: Sequence[str],
     data: FlowData,
     stop: Callable[[], bool],
     report: Callable[[str, int], None],
     say: Callable[[str], None],
-) -> Iterator[Outcome]:
+) -> Iterator[FoldOutcome]:
     """Train the folds with run.executor; outcomes come in the order in which the folds end.
 
     `report` hears (fold, finished epochs), `say` remarks for the user. Once `stop` says yes every fold at work saves
@@ -32,6 +32,6 @@ def run_folds(
             trainer = FoldTrainer(job, data)
             for name in names:
                 if stop():
-                    yield Outcome(name, "interrupted")
+                    yield FoldOutcome(name, "interrupted")
                 else:
                     yield trainer.train(name, stop, lambda epoch, name=name: report(name, epoch), say)

@@ -3,23 +3,283 @@
 Both kinds answer the same three calls, so the training loop does not know which it has.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from slstt.config.train import TrainConfig
-from slstt.models.slstt import SLSTT
-from slstt.training.augment import augment
-from slstt.training.encodings import encode, normalize_each
-from slstt.training.features import Features
-from slstt.training.flow_dataset import FlowData
+from slstt.config.train import Data, TrainConfig, roots
+from slstt.datasets import flow_maps
+from slstt.datasets.clips import name_of, read_index
+from slstt.datasets.protocols import PROTOCOLS, class_of
+from slstt.errors import DataError
+from slstt.evaluation.predictions import shortened
+from slstt.files import fingerprint, whole_file
+from slstt.flow.augmentation import augment, mirror
+from slstt.flow.encoding import EPSILON, encode, normalize_each, resized
+from slstt.flow.flow_files import flow_path, read_fingerprint, read_flow
+from slstt.models.slstt import SLSTT, frozen_fingerprint
+from slstt.training.folds import ClipKey
+
+
+@dataclass(frozen=True)
+class FlowData:
+    """N clips, sorted by key, with T frames of C channels each."""
+
+    keys: tuple[ClipKey, ...]
+    labels: tuple[int, ...]
+    """Positions in `classes`."""
+    classes: tuple[str, ...]
+    fingerprint: str
+    """Names clips, classes and flow: two runs on equal data have equal names."""
+    prints: tuple[str, ...]
+    """The same for each clip's flow alone."""
+    frames: int
+    channels: int
+    """2: u and v in pixels; 3: u, v and strain, scaled."""
+    image_size: int
+    paths: tuple[Path, ...] = ()
+    """Flow files, where `held` does not hold everything from the start."""
+    capacity: int = 0
+    """How many clips may be held in memory."""
+    held: dict[int, Tensor] = field(default_factory=dict, repr=False, compare=False)
+    sums: dict[tuple[int, str], Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def clip(self, index: int) -> Float[Tensor, "T C H W"]:
+        """One clip's flow at the run's size: float16 (T, 2, S, S), pixels of that size, or a float32 map (1, 3, S, S).
+
+        Raises DataError where its file is missing or damaged.
+        """
+        if index in self.held:
+            return self.held[index]
+        flow = torch.from_numpy(read_flow(self.paths[index]))
+        if len(flow) != self.frames:
+            raise DataError(
+                f"{self.paths[index]}: has {len(flow)} frames, the first clip {self.frames}; preprocess all data sets "
+                "with the same frames.count"
+            )
+        flow = resized(flow, self.image_size)
+        if len(self.held) < self.capacity:
+            self.held[index] = flow
+        return flow
+
+    def batch(self, indices: Sequence[int]) -> Float[Tensor, "B T C H W"]:
+        """Several clips' flow, (B, T, C, S, S), on the CPU."""
+        return torch.stack([self.clip(i) for i in indices])
+
+    def statistics(self, indices: Sequence[int], encoding: str) -> tuple[Float[Tensor, " C"], Float[Tensor, " C"]]:
+        """Mean and deviation of each channel over the encoded pictures of these clips and no others."""
+        total = torch.stack([self._sums(i, encoding) for i in indices]).sum(0)
+        count, first, second = total[0], total[1], total[2]
+        mean = first / count
+        deviation = (second / count - mean**2).clamp_min(EPSILON**2).sqrt()
+        return mean.float(), deviation.float()
+
+    def _sums(self, index: int, encoding: str) -> Tensor:
+        if (index, encoding) not in self.sums:
+            pictures = encode(self.clip(index).float().unsqueeze(0), encoding)[0].double()
+            count = torch.full((pictures.shape[1],), float(pictures[:, 0].numel()), dtype=torch.float64)
+            self.sums[index, encoding] = torch.stack((count, pictures.sum((0, 2, 3)), (pictures**2).sum((0, 2, 3))))
+        return self.sums[index, encoding]
+
+
+def read_data(data: Data, image_size: int) -> FlowData:
+    """The clips that `data.protocol` takes from `data.root`.
+
+    Raises DataError, naming everything that is wrong: a missing folder, a clip whose flow is missing or listed twice,
+    no clip of the protocol, clips of different length.
+    """
+    return _read_maps(data, image_size) if data.kind == "flow_maps" else _read_cache(data, image_size)
+
+
+def _read_cache(data: Data, image_size: int) -> FlowData:
+    protocol = PROTOCOLS[data.protocol]
+    problems, found = [], {}
+    for root in roots(data):
+        if not (root / "index.csv").is_file():
+            problems.append(f"{root}: no index.csv; run slstt-preprocess --out {root} first, or mend data.root")
+            continue
+        for clip in read_index(root / "index.csv"):
+            label = class_of(protocol, clip)
+            if label is None:
+                continue
+            if clip.key in found:
+                problems.append(f"{root}: {name_of(clip.key)} is listed twice; give each data set's folder once")
+            found[clip.key] = (protocol.classes.index(label), flow_path(root, clip.key))
+    keys = tuple(sorted(found))
+    prints, missing = [], []
+    for key in keys:
+        try:
+            prints.append(read_fingerprint(found[key][1]))
+        except DataError as error:
+            missing += error.problems
+    problems += shortened(missing)
+    if not problems and not keys:
+        problems.append(
+            f"{', '.join(map(str, roots(data)))}: no clip of the protocol {data.protocol} "
+            f"(data sets {', '.join(protocol.datasets)}); mend data.protocol or data.root"
+        )
+    if problems:
+        raise DataError(*problems)
+    labels = tuple(found[key][0] for key in keys)
+    paths = tuple(found[key][1] for key in keys)
+    frames = read_flow(paths[0]).shape[0]
+    size = frames * 2 * image_size**2 * 2  # float16
+    return FlowData(
+        keys,
+        labels,
+        protocol.classes,
+        _print_of(keys, labels, prints),
+        tuple(prints),
+        frames,
+        2,
+        image_size,
+        paths,
+        int(data.memory_gb * 1e9 // size),
+    )
+
+
+def _read_maps(data: Data, image_size: int) -> FlowData:
+    protocol, (root,) = PROTOCOLS[data.protocol], roots(data)
+    maps = flow_maps.read(root)
+    rows = [row for row, key in enumerate(maps.keys) if key[0] in protocol.datasets]  # sorted by key, as `maps` is
+    if not rows:
+        raise DataError(f"{root}: no clip of the protocol {data.protocol}; mend data.protocol")
+    pictures = maps.maps[rows]
+    if pictures.shape[-2:] != (image_size, image_size):
+        height, width = pictures.shape[-2:]
+        raise DataError(
+            f"{root}: the maps are {width}x{height} pixels and model.image_size is {image_size}; "
+            f"set model.image_size={width}"
+        )
+    keys = tuple(maps.keys[row] for row in rows)
+    labels = tuple(protocol.classes.index(maps.labels[row]) for row in rows)
+    prints = tuple(hashlib.sha256(picture.tobytes()).hexdigest()[:16] for picture in pictures)
+    return FlowData(
+        keys,
+        labels,
+        protocol.classes,
+        _print_of(keys, labels, prints),
+        prints,
+        1,
+        3,
+        image_size,
+        held={i: torch.from_numpy(picture[None]) for i, picture in enumerate(pictures)},
+    )
+
+
+def _print_of(keys: Sequence[ClipKey], labels: Sequence[int], prints: Sequence[str]) -> str:
+    return fingerprint({"clips": list(zip(keys, labels, prints, strict=True))})
+
+
+@dataclass(frozen=True)
+class Features:
+    """Where the features of a run's clips lie; `read` gives one clip's."""
+
+    folder: Path
+    data: FlowData
+    views: int
+    """2 where the mirrored clip's features are kept beside the clip's own."""
+    bytes_per_clip: int
+    capacity: int
+    """How many clips' features may be held in memory."""
+    held: dict[int, Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+    def path(self, index: int) -> Path:
+        """The file of one clip."""
+        dataset, subject, name = self.data.keys[index]
+        return self.folder / dataset / subject / f"{name}.safetensors"
+
+    def read(self, index: int) -> Tensor:
+        """One clip's features, (V, T, D) or (V, T, L, D). Raises DataError where they are missing or damaged."""
+        if index in self.held:
+            return self.held[index]
+        try:
+            with safe_open(self.path(index), "pt") as stored:
+                features = stored.get_tensor("features")
+        except (OSError, SafetensorError) as error:
+            raise DataError(f"{self.path(index)}: unreadable ({error}); delete it and start again") from error
+        if len(self.held) < self.capacity:
+            self.held[index] = features
+        return features
+
+    def missing(self) -> list[int]:
+        """Clips whose features are not there, or were computed from another flow."""
+        return [i for i in range(len(self.data)) if not self._present(i)]
+
+    def _present(self, index: int) -> bool:
+        try:
+            with safe_open(self.path(index), "pt") as stored:
+                return json.loads(stored.metadata()["slstt"]) == [self.data.prints[index], self.views]
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+            return False
+
+
+def open_features(model: SLSTT, data: FlowData, settings: TrainConfig, run: Path) -> Features:
+    """The features of `data` under `model`'s frozen part, computed or not."""
+    views = 2 if settings.training.augment.mirror else 1
+    name = fingerprint(
+        {
+            "encoder": frozen_fingerprint(model),
+            "encoding": settings.data.encoding if data.channels == 2 else "flow map",
+            "normalize": settings.data.normalize,
+            "precision": settings.encoder.precision,
+        }
+    )
+    frozen_blocks_only = model.trainable.startswith("last")
+    per_frame = model.arguments["width"] * (model.encoder.positions.shape[1] if frozen_blocks_only else 1)
+    bytes_per_clip = views * data.frames * per_frame * (2 if settings.encoder.precision == "bf16" else 4)
+    folder = (settings.encoder.cache or run / "features") / name
+    return Features(folder, data, views, bytes_per_clip, int(settings.data.memory_gb * 1e9 // bytes_per_clip))
+
+
+@torch.no_grad()
+def compute_features(
+    features: Features,
+    model: SLSTT,
+    pictures: Callable[[Tensor], Tensor],
+    settings: TrainConfig,
+    device: torch.device,
+    each: Callable[[], None] = lambda: None,
+) -> int:
+    """Compute what is missing, clip by clip, in evaluation mode; returns the number of frames encoded.
+
+    `pictures` turns flow (B, T, C, H, W) into the network's pictures; `each` is called after each clip and may raise
+    to stop: what was written stays, and the next call continues behind it.
+    """
+    model = model.to(device).eval()
+    encoded = 0
+    for index in features.missing():
+        flow = features.data.batch([index]).to(device).float()
+        variants = [flow, mirror(flow)][: features.views]
+        frames = torch.cat([pictures(variant) for variant in variants]).flatten(0, 1)
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.encoder.precision == "bf16"):
+            found = torch.cat([model.frozen_features(part) for part in frames.split(32)])
+        encoded += len(frames)
+        stored = found.to(torch.bfloat16 if settings.encoder.precision == "bf16" else torch.float32)
+        stored = stored.unflatten(0, (features.views, features.data.frames)).cpu().contiguous()
+        with whole_file(features.path(index)) as part:
+            header = {"slstt": json.dumps([features.data.prints[index], features.views])}
+            save_file({"features": stored}, part, metadata=header)
+        each()
+    return encoded
+
 
 Batch = tuple[Sequence[int], Tensor]
 
 
-class Pictures:
+class FlowInputs:
     """Flow, encoded and normalised on `device`; mean and deviation come from the clips `statistics` alone."""
 
     def __init__(self, data: FlowData, settings: TrainConfig, device: torch.device, statistics: Sequence[int]) -> None:

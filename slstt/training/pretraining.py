@@ -7,7 +7,10 @@ follows from (seed, step), so an interrupted and continued run ends with the bit
 Shapes in this file: B fields, T frames, R = model.image_size, U units, K classes.
 """
 
+import json
 import math
+import platform
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,23 +20,30 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+import yaml
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from slstt import __version__
+from slstt.config.load import differing_keys, dump_config
 from slstt.config.pretrain import PretrainConfig
 from slstt.config.train import Training
 from slstt.datasets.synthetic.flow_fields import FIELD_UNITS, FieldSettings, combinations, draw
-from slstt.errors import ConfigError
+from slstt.errors import ConfigError, DataError
 from slstt.evaluation.metrics import uf1_of
+from slstt.files import sha256, write_csv, write_json, write_text
+from slstt.flow.encoding import encode, normalize_each
+from slstt.models.model_file import save_model
 from slstt.models.slstt import SLSTT
-from slstt.training.checkpoint import load_checkpoint, save_checkpoint
-from slstt.training.encodings import encode, normalize_each
+from slstt.progress import Progress
+from slstt.training.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
 from slstt.training.folds import seed_of
-from slstt.training.recipe import Average, learning_rate, make_optimizer
+from slstt.training.optimization import Average, learning_rate, make_optimizer
+from slstt.training.stopping import Stop
 
 PRESENT = 0.1
 """Intensity (0..1) from which a unit counts as present."""
-FORMAT = 1
+PRETRAINING_FORMAT = 1
 
 Row = dict[str, int | float]
 
@@ -137,7 +147,7 @@ def pretrain(
     for remark in remarks:
         say(remark)
     step, history, losses = 0, [], []
-    if state is not None and state.get("format") == FORMAT:
+    if state is not None and state.get("format") == PRETRAINING_FORMAT:
         step, history, losses = state["step"], state["history"], state["losses"]
         model.load_state_dict(state["weights"])
         optimizer.load_state_dict(state["optimizer"])
@@ -220,11 +230,121 @@ def _state(
     average: Average,
 ) -> dict[str, Any]:
     return {
-        "format": FORMAT,
+        "format": PRETRAINING_FORMAT,
         "step": step,
         "history": history,
         "losses": losses,
         "weights": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "average": {"steps": average.steps, "values": average.values},
+    }
+
+
+MODEL, CONFIG, SCORES, HISTORY = "model.safetensors", "config.resolved.yaml", "scores.json", "history.csv"
+
+
+def check(settings: PretrainConfig, folder: Path) -> list[str]:
+    """What a start would do, line by line; touches nothing. Raises ConfigError for what would keep it from starting."""
+    Source(settings)
+    _device(settings)
+    model = make(settings).slstt
+    refuse_other(settings, folder)
+    count = sum(p.numel() for p in model.parameters())
+    fields = settings.training.steps * settings.training.batch_size
+    return [
+        f"network: {count:,} parameters, {count * 4 / 1e6:.1f} MB",
+        f"fields: {settings.training.steps:,} steps of {settings.training.batch_size}, {fields:,} in all, "
+        f"{settings.fields.frames} frame(s) of {settings.model.image_size}x{settings.model.image_size}",
+        f"classes: {', '.join(settings.fields.classes)}",
+        f"{folder / MODEL}: " + ("exists, nothing to do" if (folder / MODEL).exists() else "would be written"),
+        "nothing was written (--check)",
+    ]
+
+
+def run(settings: PretrainConfig, folder: Path, stop: Stop, quiet: bool) -> None:
+    """Pretrain into `folder`, continuing what is there, and print the scores.
+
+    Raises ConfigError where the folder is another run's, KeyboardInterrupt after a good early end.
+    """
+    Source(settings)
+    _device(settings)
+    make(settings)  # impossible sizes are found before anything is written
+    refuse_other(settings, folder)
+    if (folder / MODEL).exists():
+        print(f"{folder / MODEL} is there already; choose another --out to make it again")
+        return
+    write_text(folder / CONFIG, dump_config(settings))
+    started, used = time.monotonic(), time.process_time()
+    with Progress("steps", settings.training.steps, unit="step", quiet=quiet) as bar:
+        stop.graceful = True
+
+        def report(step: int, row: Row) -> None:
+            bar.advance(step - bar.done, **({"loss": f"{row['loss']:.3f}"} if row else {}))
+
+        found = pretrain(settings, folder, stop, report, bar.say)
+    if found is None:
+        raise KeyboardInterrupt
+    model, scores, history = found
+    write_csv(folder / HISTORY, list(history[0]), [list(row.values()) for row in history])
+    save_model(model, folder / MODEL, _header(settings))
+    write_json(
+        folder / SCORES,
+        {
+            "held_out": scores,
+            "sha256": sha256(folder / MODEL),
+            "seconds": round(time.monotonic() - started, 1),
+            "cpu_seconds": round(time.process_time() - used, 1),
+            "command": sys.argv,
+            "slstt": __version__,
+            "torch": torch.__version__,
+            "platform": platform.platform(),
+        },
+    )
+    remove_checkpoints(folder)
+    print(f"held-out synthetic fields: {', '.join(f'{name} {value:.3f}' for name, value in scores.items())}")
+    print(f"{folder / MODEL} ({(folder / MODEL).stat().st_size / 1e6:.1f} MB); use it as model.pretrained")
+
+
+def refuse_other(settings: PretrainConfig, folder: Path) -> None:
+    """Raise ConfigError where `folder` holds something else than an equal run."""
+    if not folder.exists():
+        return
+    path = folder / CONFIG
+    if not path.exists():
+        if any(not file.name.startswith(".") for file in folder.iterdir()):
+            raise ConfigError(f"{folder}: holds other things than a pretraining; choose another --out")
+        return
+    try:
+        theirs = PretrainConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).model_dump(mode="json")
+    except (ValueError, TypeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: not the settings of this version; choose another --out") from error
+    except OSError as error:
+        raise DataError(f"{path}: unreadable ({error.strerror})") from error
+    ours = settings.model_dump(mode="json")
+    for values in (ours, theirs):
+        del values["run"]["checkpoint_seconds"]
+    if found := differing_keys(ours, theirs):
+        raise ConfigError(
+            f"{folder}: was started with other settings; continue with the same ones or choose another --out",
+            *(f"{folder}: {line}" for line in found),
+        )
+
+
+def _device(settings: PretrainConfig) -> None:
+    if settings.run.device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"'run.device': {settings.run.device}, but torch sees no GPU; use run.device=cpu")
+
+
+def _header(settings: PretrainConfig) -> dict[str, str]:
+    """What the model file says beside its sizes: enough to feed it and to read its answers."""
+    flow_map = settings.encoding == "flow_map"
+    return {
+        "classes": json.dumps(list(settings.fields.classes)),
+        "kind": "flow_maps" if flow_map else "cache",
+        "encoding": "uv_magnitude" if flow_map else settings.encoding,
+        "normalize": settings.normalize,
+        "frames": str(settings.fields.frames),
+        "crop": json.dumps(settings.fields.crop),
+        "trained_on": "synthetic flow of action units; no real clip",
+        "seed": str(settings.run.seed),
     }

@@ -19,7 +19,7 @@ import torch
 
 from slstt.config.train import TrainConfig
 from slstt.errors import SlsttError
-from slstt.training.loso import FoldTrainer, Job, Outcome
+from slstt.training.folds import FoldOutcome, FoldTrainer, TrainingJob
 
 CONTEXT = multiprocessing.get_context("spawn")  # a forked child may not use CUDA, nor threads started before
 ATTEMPTS = 2
@@ -35,12 +35,12 @@ def worker_count(settings: TrainConfig, folds: int, device: str) -> int:
 
 
 def run_processes(
-    job: Job,
+    job: TrainingJob,
     names: Sequence[str],
     stop: Callable[[], bool],
     report: Callable[[str, int], None],
     say: Callable[[str], None],
-) -> Iterator[Outcome]:
+) -> Iterator[FoldOutcome]:
     """Train the folds, several at once. Raises what concerns the whole run, after the others were asked to save."""
     waiting = deque((name, 1) for name in names)
     stopping = CONTEXT.Event()
@@ -75,7 +75,7 @@ def run_processes(
                             say(f"{name}: its process died (exit code {code}); continuing from its last checkpoint")
                             waiting.appendleft((name, attempt + 1))
                         else:
-                            yield Outcome(name, "failed", f"its process died {ATTEMPTS} times (exit code {code})")
+                            yield FoldOutcome(name, "failed", f"its process died {ATTEMPTS} times (exit code {code})")
                         fresh.give(waiting if not stop() else deque())
     finally:
         stopping.set()
@@ -116,7 +116,7 @@ class _Worker:
         self.connection.close()
 
 
-def _start(job: Job, place: int, stopping: Any) -> _Worker:
+def _start(job: TrainingJob, place: int, stopping: Any) -> _Worker:
     if job.device == "cuda":
         job = replace(job, device=f"cuda:{place % torch.cuda.device_count()}")
     ours, theirs = CONTEXT.Pipe()
@@ -126,7 +126,7 @@ def _start(job: Job, place: int, stopping: Any) -> _Worker:
     return _Worker(process, ours, place)
 
 
-def _work(job: Job, connection: Connection, stopping: Any) -> None:
+def _work(job: TrainingJob, connection: Connection, stopping: Any) -> None:
     """A worker process: folds in, messages out, until it is given None."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the parent is told as well, and asks for a good end

@@ -11,7 +11,7 @@ from typing import Any
 
 from slstt.cluster import ray_cluster
 from slstt.errors import SlsttError
-from slstt.training.loso import FoldTrainer, Job, Outcome
+from slstt.training.folds import FoldOutcome, FoldTrainer, TrainingJob
 
 STOP_FILE = ".stop"
 
@@ -19,7 +19,7 @@ Trouble = tuple[type[SlsttError], Sequence[str]]
 """An error that concerns the whole run, as a value: Ray would dress up a raised one."""
 
 
-def run_ray(job: Job, names: Sequence[str], stop: Callable[[], bool]) -> Iterator[Outcome]:
+def run_ray(job: TrainingJob, names: Sequence[str], stop: Callable[[], bool]) -> Iterator[FoldOutcome]:
     """Train the folds as Ray tasks. Raises what concerns the whole run, after the others were asked to save.
 
     Raises ConfigError where no cluster answers at run.ray.address.
@@ -42,8 +42,8 @@ def run_ray(job: Job, names: Sequence[str], stop: Callable[[], bool]) -> Iterato
                         result = ray.get(reference)
                     except ray.exceptions.RayError as error:
                         reason = " ".join(str(error).split())[:300]
-                        result = Outcome(name, "failed", f"{type(error).__name__}: {reason}")
-                    if not isinstance(result, Outcome):
+                        result = FoldOutcome(name, "failed", f"{type(error).__name__}: {reason}")
+                    if not isinstance(result, FoldOutcome):
                         raise result[0](*result[1])
                     yield result
         finally:
@@ -53,7 +53,7 @@ def run_ray(job: Job, names: Sequence[str], stop: Callable[[], bool]) -> Iterato
             stop_file.unlink(missing_ok=True)
 
 
-def train_one(job: Job, name: str) -> Outcome | Trouble:
+def train_one(job: TrainingJob, name: str) -> FoldOutcome | Trouble:
     """The task: one fold."""
     asked, looked = False, 0.0
 
@@ -65,12 +65,12 @@ def train_one(job: Job, name: str) -> Outcome | Trouble:
         return asked
 
     try:
-        return Outcome(name, "interrupted") if stop() else _trainer(job).train(name, stop)
+        return FoldOutcome(name, "interrupted") if stop() else _trainer(job).train(name, stop)
     except SlsttError as error:
         return type(error), tuple(error.problems)
 
 
 @lru_cache(maxsize=1)
-def _trainer(job: Job) -> FoldTrainer:
+def _trainer(job: TrainingJob) -> FoldTrainer:
     """Ray runs many tasks in one process: the data are read once."""
     return FoldTrainer(job)

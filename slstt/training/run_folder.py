@@ -27,8 +27,8 @@ from slstt.config.train import TrainConfig, identity
 from slstt.errors import ConfigError, DataError
 from slstt.evaluation.predictions import Predictions, pool, read_predictions, write_predictions
 from slstt.files import write_json, write_text
-from slstt.training.flow_dataset import FlowData
 from slstt.training.folds import Fold
+from slstt.training.inputs import FlowData
 
 CONFIG, FOLDS, ENVIRONMENT, PREDICTIONS = "config.resolved.yaml", "folds.json", "environment.json", "predictions.csv"
 

@@ -25,14 +25,12 @@ from slstt.evaluation.metrics import uf1_of
 from slstt.files import write_csv
 from slstt.models import baselines
 from slstt.models.slstt import SLSTT, set_trainable
-from slstt.training.checkpoint import load_checkpoint, save_checkpoint
-from slstt.training.flow_dataset import FlowData
-from slstt.training.fold_state import FORMAT, FoldState, Progressed, Row
+from slstt.training.checkpoint import STATE_FORMAT, FoldHistory, FoldState, Row, load_checkpoint, save_checkpoint
 from slstt.training.folds import Fold, seed_of
-from slstt.training.inputs import FrozenFeatures, Pictures
-from slstt.training.recipe import batches, class_weights, epoch_order, learning_rate, loss_sum
+from slstt.training.inputs import FlowData, FlowInputs, FrozenFeatures
+from slstt.training.optimization import batches, class_weights, epoch_order, learning_rate, loss_sum
 
-Inputs = Pictures | FrozenFeatures
+Inputs = FlowInputs | FrozenFeatures
 
 
 class FoldFailed(Exception):
@@ -46,7 +44,7 @@ class Trained:
     model: nn.Module
     probabilities: np.ndarray
     """(N, K) float64 of the test clips, in the fold's order."""
-    progressed: Progressed
+    progressed: FoldHistory
     epoch: int
     """The epoch, from 1, whose weights predict."""
 
@@ -61,7 +59,7 @@ def make_model(settings: TrainConfig, classes: int) -> nn.Module:
         torch.manual_seed(seed_of(settings.run.seed, "weights"))
         return baselines.baseline(name, settings.model.image_size, classes)
     if name == "pretrained" and source is not None:
-        from slstt.models.pretrained import find_weights, load_model  # torchvision takes seconds to import
+        from slstt.models.model_file import find_weights, load_model
 
         _check_header(source, settings, ("classes", "kind", "normalize", "encoding"))
         known = load_model(find_weights(source))
@@ -80,7 +78,7 @@ def make_slstt(settings: TrainConfig, classes: int) -> SLSTT:
     torch.manual_seed(seed_of(settings.run.seed, "weights"))
     model = SLSTT(classes=classes, **settings.model.model_dump(exclude={"pretrained"}))
     if settings.model.pretrained is not None:
-        from slstt.models.pretrained import load_aggregator, load_encoder  # torchvision takes seconds to import
+        from slstt.models.model_file import load_aggregator, load_encoder
 
         load_encoder(model, settings.model.pretrained)
         if settings.classifier.start == "pretrained":
@@ -92,7 +90,7 @@ def make_slstt(settings: TrainConfig, classes: int) -> SLSTT:
 
 def _check_header(source: str, settings: TrainConfig, names: Sequence[str]) -> None:
     """Refuse a model file whose header says something else than the run: its answers would mean other classes."""
-    from slstt.models.weight_files import find_weights, read_header  # torchvision takes seconds to import
+    from slstt.models.model_file import find_weights, read_header
 
     header, data = read_header(find_weights(source)), settings.data
     wanted = {
@@ -134,7 +132,7 @@ def train_fold(
     found, remarks = load_checkpoint(folder)
     for remark in remarks:
         say(remark)
-    if found is not None and found.get("format") == FORMAT:
+    if found is not None and found.get("format") == STATE_FORMAT:
         state.restore(found)
     report(state.epoch, {})
 

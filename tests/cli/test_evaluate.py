@@ -14,7 +14,7 @@ from evaluation.simulated import predictions, run_folder
 from slstt.cli.evaluate import main
 from slstt.evaluation.predictions import write_predictions
 from slstt.files import write_csv
-from slstt.pictures import write_image
+from slstt.images import write_image
 
 CONFIG = Path(__file__).parents[2] / "configs" / "flow_maps" / "slstt.yaml"
 

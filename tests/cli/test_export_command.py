@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from slstt.cli.export import main
-from slstt.models.pretrained import load_model
-from slstt.models.weight_files import SYNTHETIC
+from slstt.models.model_file import SYNTHETIC, load_model
 
 
 def test_the_default_weights_become_a_file_others_can_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,9 +19,9 @@ import pytest
 
 from slstt.cli.predict import main
 from slstt.datasets.synthetic.recordings import SyntheticRecording, draw_recording
-from slstt.models.pretrained import save_model
+from slstt.models.model_file import save_model
 from slstt.models.slstt import SLSTT
-from slstt.prediction import predict
+from slstt.prediction import run as predict
 
 Capture = pytest.CaptureFixture[str]
 NAME = "<b>me & you.avi"

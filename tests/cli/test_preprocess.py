@@ -10,9 +10,9 @@ import pytest
 from planted_faults import Planted, plant
 
 from slstt.cli.preprocess import main
-from slstt.datasets.cache import flow_path, read_flow
-from slstt.datasets.clip import read_index
+from slstt.datasets.clips import read_index
 from slstt.files import read_csv
+from slstt.flow.flow_files import flow_path, read_flow
 
 QUICK = ["interpolation.method=linear", "crop.size=64", "crop.neighbours=1", "--workers", "1", "--quiet"]
 Release = Callable[[str], Path]

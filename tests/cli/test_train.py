@@ -14,10 +14,10 @@ import yaml
 from slstt.cli.train import main
 from slstt.config.load import find_config, load_config
 from slstt.config.train import TrainConfig, identity, problems
-from slstt.datasets.cache import flow_path, read_flow, write_flow
 from slstt.evaluation.predictions import read_predictions
 from slstt.files import read_csv
-from slstt.models.pretrained import load_model, read_header
+from slstt.flow.flow_files import flow_path, read_flow, write_flow
+from slstt.models.model_file import load_model, read_header
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from tiny_runs import arguments, contents, settings_file, write_cache
@@ -207,7 +207,8 @@ def test_frozen_features_are_stored_once_beside_the_folds(flow_root: Path, tmp_p
 def test_an_audit_failure_stops_the_run_before_any_training(
     flow_root: Path, tmp_path: Path, monkeypatch, capsys
 ) -> None:
-    from slstt.training import folds, session
+    from slstt.training import folds
+    from slstt.training import run as session
 
     def leaking(settings, data):
         found = folds.leave_one_subject_out(data.keys)

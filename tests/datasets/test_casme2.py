@@ -209,7 +209,7 @@ def test_missing_empty_and_mistaken_roots(tmp_path):
 
 
 def test_the_real_sheet_against_folders_of_its_own_names(tmp_path, shared_data):
-    from slstt.datasets.sheets import read_annotations
+    from slstt.datasets.annotations import read_annotations
 
     sheet = shared_data / "annotations" / "casme2_coding.csv"
     for row in read_annotations("casme2", sheet)[0]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slstt.datasets.ids import (
+from slstt.datasets.annotations import (
     DATASETS,
     EMOTIONS,
     clip_id,

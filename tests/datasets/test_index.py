@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slstt.datasets.clip import INDEX_COLUMNS, Clip, read_index, write_index
+from slstt.datasets.clips import INDEX_COLUMNS, Clip, read_index, write_index
 from slstt.errors import DataError
 from slstt.files import write_csv
 

@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slstt.datasets.clip import Clip
-from slstt.datasets.ids import EMOTIONS, clip_id, subject_id
+from slstt.datasets.annotations import EMOTIONS, clip_id, read_annotations, subject_id
+from slstt.datasets.clips import Clip
 from slstt.datasets.protocols import PROTOCOLS, class_of, manifest_difference, published_class
-from slstt.datasets.sheets import read_annotations
 
 
 @pytest.fixture(scope="session")

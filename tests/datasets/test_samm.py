@@ -2,7 +2,7 @@ import pytest
 from native_trees import SAMM_HEADER, frames, samm_row, write_xls, write_xlsx
 
 from slstt.datasets import read_release
-from slstt.datasets.sheets import read_annotations
+from slstt.datasets.annotations import read_annotations
 from slstt.errors import DataError
 
 PREAMBLE = [(f"SAMM, line {n}",) for n in range(13)]

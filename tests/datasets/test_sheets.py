@@ -11,7 +11,7 @@ from native_trees import (
     write_xlsx,
 )
 
-from slstt.datasets.sheets import read_annotations, read_rows
+from slstt.datasets.annotations import read_annotations, read_rows
 from slstt.errors import DataError
 
 CASME2_ROWS = [

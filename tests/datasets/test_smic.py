@@ -4,7 +4,7 @@ import pytest
 from native_trees import SMIC_E_HEADER, frames, write_xlsx
 
 from slstt.datasets import read_release
-from slstt.datasets.sheets import read_annotations
+from slstt.datasets.annotations import read_annotations
 from slstt.errors import DataError
 
 CLIPS = {

@@ -8,18 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
+from slstt.datasets.flow_maps import PUBLISHED_CROP
 from slstt.datasets.synthetic.action_units import EMOTIONS, place
 from slstt.datasets.synthetic.faces import canonical_landmarks
 from slstt.datasets.synthetic.flow_fields import (
     FIELD_UNITS,
-    PUBLISHED_CROP,
     FieldSettings,
     combinations,
     draw,
     face_crop,
+    smooth_noise,
 )
-from slstt.datasets.synthetic.measuring import min_max, smooth_noise, strain
 from slstt.datasets.synthetic.motion import displacement
+from slstt.flow.encoding import min_max
 
 BARE = FieldSettings(
     head=0.0, blink=0.0, noise=0.0, shrinkage=(1.0, 1.0), place=0.0, shape=0.0, spread=(1.0, 1.0), stray=0.0
@@ -116,15 +117,6 @@ def test_some_units_may_be_missing_but_never_all():
     counts = (fields.units.max(axis=2) > 0).sum(axis=1)
     assert counts.min() >= 1
     assert (counts == 1).any()
-
-
-def test_strain_of_shift_turn_and_growth():
-    """A shift has no strain; growth by s has s in both directions; a small turn has none."""
-    x, y = np.meshgrid(np.arange(12.0), np.arange(12.0))
-    np.testing.assert_allclose(strain(np.ones_like(x), 2 * np.ones_like(x)), 0)
-    np.testing.assert_allclose(strain(0.1 * x, 0.1 * y), np.sqrt(0.02))
-    np.testing.assert_allclose(strain(-0.1 * y, 0.1 * x), 0, atol=1e-15)
-    np.testing.assert_allclose(strain(0.1 * y, np.zeros_like(x)), 0.1 * np.sqrt(0.5))
 
 
 def test_scaled_maps_fill_zero_to_one_per_clip_and_channel():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from slstt.datasets import read_release
-from slstt.datasets.synthetic import LAYOUTS, Plan, layouts, read_truth, truth, write, writer
+from slstt.datasets.synthetic import LAYOUTS, Plan, dataset, layouts, read_truth, write
 from slstt.datasets.synthetic.motion import grid
 from slstt.errors import ConfigError, DataError
 
@@ -44,7 +44,7 @@ def test_readers_of_the_real_data_sets_read_it(tmp_path, layout):
     release = read_release(native.dataset, root)
     assert release.remarks == ()
     assert len(release.clips) == 12
-    with (root / truth.TABLE).open(newline="") as stream:
+    with (root / dataset.TABLE).open(newline="") as stream:
         rows = {(row["subject"], row["clip"]): row for row in csv.DictReader(stream)}
     for clip in release.clips:
         row = rows[clip.subject, clip.name]
@@ -86,7 +86,7 @@ def test_truth_that_is_missing_or_damaged_is_a_one_line_error(tmp_path):
     root = write(tmp_path / "set", subjects=1, clips_per_subject=1, size=(200, 160), quiet=True)
     with pytest.raises(DataError, match=r"sub09.*write the data set again"):
         read_truth(root, "sub09", "EP01_01f")
-    path = truth.truth_path(root, "sub01", "EP01_01f")
+    path = dataset.truth_path(root, "sub01", "EP01_01f")
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(DataError, match="EP01_01f"):
         read_truth(root, "sub01", "EP01_01f")
@@ -129,7 +129,7 @@ def test_a_root_that_holds_the_same_set_is_kept_and_any_other_refused(tmp_path, 
 
 
 def test_an_interruption_leaves_nothing_behind(tmp_path, monkeypatch):
-    real, calls = writer._write_picture, []
+    real, calls = dataset._write_picture, []
 
     def stop_at_the_twentieth(*arguments):
         calls.append(arguments)
@@ -137,7 +137,7 @@ def test_an_interruption_leaves_nothing_behind(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         real(*arguments)
 
-    monkeypatch.setattr(writer, "_write_picture", stop_at_the_twentieth)
+    monkeypatch.setattr(dataset, "_write_picture", stop_at_the_twentieth)
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path / "set", workers=1, **SMALL)
     assert list(tmp_path.iterdir()) == []

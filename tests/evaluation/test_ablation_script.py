@@ -4,7 +4,7 @@ import runpy
 from pathlib import Path
 
 import pytest
-from evaluation.simulated import predictions, run_folder
+from simulated_runs import predictions, run_folder
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "ablate.py"
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from slstt.errors import DataError
-from slstt.evaluation.attention import Shown, output_gate, rollout, watch, write_attention
+from slstt.evaluation.attention import AttentionInput, attention_maps, output_gate, rollout, write_attention
 from slstt.models.slstt import SLSTT
 
 
@@ -76,18 +76,19 @@ def test_gates_reproduce_the_lstm() -> None:
     torch.testing.assert_close(gates, expected, rtol=1e-5, atol=1e-6)
 
 
-def shown(model: SLSTT, channels: int = 2, frames: int = 5) -> Shown:
-    return Shown(
+def shown(model: SLSTT, channels: int = 2, frames: int = 5) -> AttentionInput:
+    return AttentionInput(
         model, torch.randn(3, frames, 3, 16, 16), torch.randn(3, frames, channels, 16, 16), ("happy", "sad", "happy")
     )
 
 
 def test_classes_are_summed_apart_and_nothing_depends_on_the_grouping() -> None:
     group = shown(small())
-    found = watch([group])
+    found = attention_maps([group])
     assert {name: watched.clips for name, watched in found.items()} == {"happy": 2, "sad": 1}
-    singly = watch(
-        Shown(group.model, group.pictures[i : i + 1], group.flow[i : i + 1], group.classes[i : i + 1]) for i in range(3)
+    singly = attention_maps(
+        AttentionInput(group.model, group.pictures[i : i + 1], group.flow[i : i + 1], group.classes[i : i + 1])
+        for i in range(3)
     )
     for name, watched in found.items():
         np.testing.assert_allclose(watched.attention, singly[name].attention)

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from evaluation.simulated import predictions
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
+from simulated_runs import predictions
 from sklearn.metrics import f1_score
 
 from slstt.errors import ConfigError, DataError

@@ -6,19 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluation.simulated import predictions, run_folder
+from simulated_runs import predictions, run_folder
 
-from slstt.datasets.cache import flow_path, write_flow
 from slstt.errors import DataError
 from slstt.evaluation import figures
-from slstt.evaluation.calibration import calibration
 from slstt.evaluation.compare import compare
-from slstt.evaluation.evaluate import evaluate
+from slstt.evaluation.figures import calibration
 from slstt.evaluation.metrics import summary
-from slstt.evaluation.mistakes import confident_mistakes
 from slstt.evaluation.predictions import Predictions, write_predictions
-from slstt.evaluation.report import write_report
-from slstt.evaluation.run import read_run
+from slstt.evaluation.report import confident_mistakes, write_report
+from slstt.evaluation.run import evaluate, read_run
+from slstt.flow.flow_files import flow_path, write_flow
 
 
 class Page(HTMLParser):
@@ -135,9 +133,9 @@ def test_confident_mistakes_are_wrong_and_in_order() -> None:
 
 
 def read_run_of(found: Predictions):
-    from slstt.evaluation.run import Run
+    from slstt.evaluation.run import EvaluatedRun
 
-    return Run(Path("nowhere"), {"run": found})
+    return EvaluatedRun(Path("nowhere"), {"run": found})
 
 
 def test_mistakes_show_the_flow_where_the_cache_is_at_hand(tmp_path: Path) -> None:

@@ -3,9 +3,9 @@ import warnings
 
 import numpy as np
 import pytest
-from evaluation.simulated import predictions
 from hypothesis import given
 from hypothesis import strategies as st
+from simulated_runs import predictions
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support, recall_score
 
 from slstt.errors import DataError

@@ -3,9 +3,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from evaluation.simulated import predictions
 from hypothesis import given
 from hypothesis import strategies as st
+from simulated_runs import predictions
 
 from slstt.errors import DataError
 from slstt.evaluation.predictions import Predictions, pool, read_predictions, write_predictions

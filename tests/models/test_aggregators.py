@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from slstt.models.aggregators import LSTMAggregator, MeanAggregator
+from slstt.models.slstt import LSTMAggregator, MeanAggregator
 
 
 def unrolled_lstm(aggregator: LSTMAggregator, features: Tensor) -> Tensor:

@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.layers import DropPath as TimmDropPath
 
-from slstt.models.drop_path import DropPath, linear_rates
-from slstt.models.vit import VisionTransformer
+from slstt.models.vit import DropPath, VisionTransformer, linear_rates
 
 
 def test_evaluation_is_the_identity() -> None:

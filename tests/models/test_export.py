@@ -13,9 +13,8 @@ from torch import nn
 from slstt.errors import ConfigError, SlsttError, WeightsError
 from slstt.models import export as exporting
 from slstt.models.export import METADATA, TOLERANCE, ScanLSTM, check_format, export
-from slstt.models.pretrained import load_model, save_model
+from slstt.models.model_file import SYNTHETIC, load_model, save_model
 from slstt.models.slstt import SLSTT
-from slstt.models.weight_files import SYNTHETIC
 
 COUNTS = [(1, 1), (1, 11), (4, 3), (3, 7)]
 HEADER = {

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from slstt.errors import WeightsError
-from slstt.models.pretrained import load_encoder, load_model, load_released_slstt, save_model
+from slstt.models.model_file import load_encoder, load_model, load_released_slstt, save_model
 from slstt.models.slstt import SLSTT
 
 WIDTH, DEPTH, HEADS, PATCH, GRID, HIDDEN, CLASSES = 32, 2, 4, 8, 2, 48, 5

@@ -12,19 +12,18 @@ import torch
 from slstt.cli.train import main as train
 from slstt.config.load import load_config
 from slstt.config.pretrain import PretrainConfig
-from slstt.datasets.cache import flow_path, read_flow, write_flow
-from slstt.datasets.clip import Clip, write_index
-from slstt.datasets.synthetic.flow_fields import PUBLISHED_CROP, draw
+from slstt.datasets.clips import Clip, write_index
+from slstt.datasets.flow_maps import PUBLISHED_CROP
+from slstt.datasets.synthetic.flow_fields import draw
 from slstt.errors import ConfigError, WeightsError
 from slstt.evaluation.predictions import read_predictions
-from slstt.models.model_input import read_model_input
-from slstt.models.pretrained import load_model, save_model
+from slstt.evaluation.saliency import saliency_maps
+from slstt.flow.encoding import normalize_each
+from slstt.flow.flow_files import flow_path, read_flow, write_flow
+from slstt.models.model_file import SYNTHETIC, load_model, read_header, read_model_input, save_model
 from slstt.models.slstt import SLSTT
-from slstt.models.weight_files import SYNTHETIC, read_header
-from slstt.prediction.classifier import find_classifier, pictures
-from slstt.prediction.looked_at import look
+from slstt.prediction.classify import find_classifier, pictures
 from slstt.prediction.settings import read_settings
-from slstt.training.encodings import normalize_each
 from slstt.training.folds import seed_of
 from slstt.training.pretraining import Source
 
@@ -207,7 +206,7 @@ def test_occlusion_finds_the_one_place_that_counts() -> None:
         for norm in (model.encoder.norm, model.encoder.blocks[0].attention_norm, model.encoder.blocks[0].mlp_norm):
             norm.weight.fill_(1.0)
         model.aggregator.classifier.weight[0, 0] = 1.0
-    found = look(model, corner * 3, label=0)
+    found = saliency_maps(model, corner * 3, label=0)
     assert found.kind == "occlusion"
     row, column = np.unravel_index(int(found.values.argmax()), found.values.shape)
     assert row >= 10 and column <= 3
@@ -217,7 +216,7 @@ def test_occlusion_finds_the_one_place_that_counts() -> None:
 
 def test_a_network_of_many_patches_shows_its_attention(trained: tuple[Path, Path]) -> None:
     model, wanted = next(iter(find_classifier(str(trained[1])).models()))
-    found = look(model, torch.randn(3, 3, wanted.image_size, wanted.image_size), label=1)
+    found = saliency_maps(model, torch.randn(3, 3, wanted.image_size, wanted.image_size), label=1)
     assert found.kind == "attention"
     assert found.values.shape == (2, 2)
     assert found.values.mean() == pytest.approx(1, abs=1e-4)  # times even attention

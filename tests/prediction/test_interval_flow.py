@@ -12,16 +12,15 @@ import torch
 from slstt.config.load import load_config
 from slstt.config.preprocess import PreprocessConfig
 from slstt.datasets import read_release, synthetic
-from slstt.datasets.cache import flow_path, read_flow
-from slstt.datasets.clip import Clip
-from slstt.pictures import Picture, read_image
-from slstt.prediction.classifier import find_classifier
-from slstt.prediction.interval_flow import IntervalFlow, Unclassifiable, interval_flows
-from slstt.prediction.watched import Interval, Watched
-from slstt.preprocessing.landmarks import LandmarkDetector
-from slstt.preprocessing.one_clip import Models, process
-from slstt.preprocessing.record import Task, determinants
-from slstt.preprocessing.rife import Rife
+from slstt.datasets.clips import Clip
+from slstt.face.landmarks import LandmarkDetector
+from slstt.flow.flow_files import flow_path, read_flow
+from slstt.flow.interpolation import Rife
+from slstt.images import Picture, read_image
+from slstt.prediction.classify import IntervalFlow, Unclassifiable, find_classifier, interval_flows
+from slstt.prediction.face_motion import FaceMotion, Interval
+from slstt.preprocessing.clip import ClipModels, process
+from slstt.preprocessing.provenance import Task, determinants
 
 Crop = tuple[float, float, float, float]
 REST = np.eye(3)[:2]
@@ -35,14 +34,16 @@ def settings(*overrides: str) -> PreprocessConfig:
     return load_config(PreprocessConfig, None, ["interpolation.method=linear", "crop.size=128", *overrides])
 
 
-def seen(count: int, landmarks: np.ndarray, still: np.ndarray | None = None) -> Watched:
+def seen(count: int, landmarks: np.ndarray, still: np.ndarray | None = None) -> FaceMotion:
     """`count` frames with one face and a still head, unless told otherwise."""
     still = np.repeat(REST[None], count, 0) if still is None else still
     landmarks = np.repeat(landmarks[None], count, 0).astype(np.float32)
-    return Watched(100.0, landmarks, still, np.zeros(count, np.float32), np.ones(count, int), (), ())
+    return FaceMotion(100.0, landmarks, still, np.zeros(count, np.float32), np.ones(count, int), (), ())
 
 
-def one(pictures: Callable[[int], Picture], watched: Watched, interval: Interval, crop: Crop | None, *overrides: str):
+def one(
+    pictures: Callable[[int], Picture], watched: FaceMotion, interval: Interval, crop: Crop | None, *overrides: str
+):
     def frames(numbers) -> Iterator[tuple[int, Picture]]:
         return ((n, pictures(n)) for n in numbers)
 
@@ -68,7 +69,9 @@ def test_an_interval_gets_the_flow_that_slstt_preprocess_makes_of_a_clip(
 ) -> None:
     clip, config = clips[0], settings(f"frames.count={count}")
     landmarks, path = points(clip), flow_path(tmp_path, clips[0].key)
-    outcome = process(Task(clip, path, determinants(config, clip, landmarks, {}), landmarks), config, Models(config))
+    outcome = process(
+        Task(clip, path, determinants(config, clip, landmarks, {}), landmarks), config, ClipModels(config)
+    )
     assert outcome.failure is None
     numbers = list(clip.frames)
     place = {n: numbers.index(n) for n in (clip.onset, clip.apex or 0, clip.offset)}

@@ -17,9 +17,9 @@ from slstt.cli.train import main
 from slstt.datasets import flow_maps
 from slstt.evaluation.metrics import uf1
 from slstt.evaluation.predictions import read_predictions
-from slstt.models.pretrained import save_model
+from slstt.flow.encoding import normalize_each
+from slstt.models.model_file import save_model
 from slstt.models.slstt import SLSTT
-from slstt.training.encodings import normalize_each
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "flow_maps"
 CLASSES = ("negative", "positive", "surprise")

@@ -11,7 +11,7 @@ import torch
 from slstt.cli.pretrain import main
 from slstt.config.pretrain import PretrainConfig, problems
 from slstt.errors import ConfigError
-from slstt.models.pretrained import load_encoder, load_model, read_header, read_weights
+from slstt.models.model_file import load_encoder, load_model, read_header, read_weights
 from slstt.models.slstt import SLSTT
 from slstt.training.pretraining import Source, make, pretrain
 
@@ -49,7 +49,7 @@ strays = sorted(p for p in opened if not any(p == a or p.startswith(a + os.sep) 
 own = [p for p in opened if p.startswith(os.path.realpath(package))]
 tables = sorted(p for p in own if not p.endswith((".py", ".pyc", ".yaml")))
 modules = sorted(m for m in sys.modules if m.startswith("slstt.datasets.") and m.split(".")[2] in
-                 ("flow_maps", "protocols", "cache") or m in ("slstt.training.flow_dataset", "slstt.training.trainer"))
+                 ("flow_maps", "protocols", "cache") or m in ("slstt.training.inputs", "slstt.training.trainer"))
 print(repr((code, strays, tables, modules)))
 """
 
@@ -80,8 +80,8 @@ def test_same_weights_twice_and_after_an_interruption(tmp_path: Path) -> None:
     assert not (tmp_path / "a" / "last.pt").exists()
 
     from slstt.config.load import load_config
-    from slstt.training.pretraining_folder import CONFIG as NAME
-    from slstt.training.pretraining_folder import dump_config
+    from slstt.training.pretraining import CONFIG as NAME
+    from slstt.training.pretraining import dump_config
 
     wanted = load_config(PretrainConfig, CONFIG, SHORT)
     (tmp_path / "b").mkdir()

@@ -10,11 +10,8 @@ from tiny_runs import tiny
 
 from slstt.config.train import TrainConfig
 from slstt.models.slstt import SLSTT
-from slstt.training.features import compute_features, open_features
-from slstt.training.flow_dataset import FlowData, read_data
-from slstt.training.folds import leave_one_subject_out, with_validation
-from slstt.training.inputs import FrozenFeatures, Pictures
-from slstt.training.loso import make_folds
+from slstt.training.folds import leave_one_subject_out, make_folds, with_validation
+from slstt.training.inputs import FlowData, FlowInputs, FrozenFeatures, compute_features, open_features, read_data
 from slstt.training.trainer import FoldFailed, Trained, make_model, train_fold
 
 CPU = torch.device("cpu")
@@ -39,7 +36,7 @@ def trained(settings: TrainConfig, folder: Path, stop: Callable[[], bool] = lamb
     data = data or read_data(settings.data, settings.model.image_size)
     fold = make_folds(settings, data)[0]
     folder.mkdir(parents=True, exist_ok=True)
-    return train_fold(fold, data, settings, Pictures(data, settings, CPU, fold.train), folder, CPU, stop)
+    return train_fold(fold, data, settings, FlowInputs(data, settings, CPU, fold.train), folder, CPU, stop)
 
 
 def bits(found: Trained | None) -> tuple:
@@ -192,7 +189,7 @@ def test_mirrored_views_are_kept_beside_the_clips_own(tmp_path, flow_root) -> No
     settings = tiny(flow_root, "encoder.trainable=none", "training.augment.mirror=true")
     data = read_data(settings.data, 16)
     features = open_features(make_model(settings, 3), data, settings, tmp_path)
-    inputs = Pictures(data, settings, CPU, ())
+    inputs = FlowInputs(data, settings, CPU, ())
     assert compute_features(features, make_model(settings, 3), inputs.plain, settings, CPU) == 2 * 18 * 3
     views = features.read(4)
     assert views.shape == (2, 3, 16) and not torch.equal(views[0], views[1])
@@ -237,7 +234,7 @@ def test_a_gpu_gives_about_what_the_cpu_gives(tmp_path, flow_root, recipe) -> No
     fold, found = make_folds(settings, data)[0], []
     for name in ("cpu", "cuda"):
         device = torch.device(name)
-        inputs = Pictures(data, settings, device, fold.train)
+        inputs = FlowInputs(data, settings, device, fold.train)
         (tmp_path / name).mkdir()
         found.append(train_fold(fold, data, settings, inputs, tmp_path / name, device))
     assert found[0] is not None and found[1] is not None
@@ -248,7 +245,7 @@ def test_a_validation_subject_never_enters_the_statistics(flow_root) -> None:
     settings = tiny(flow_root, "data.normalize=train")
     data = read_data(settings.data, 16)
     fold = with_validation(leave_one_subject_out(data.keys)[0], data.keys, 0.5, 0)
-    found = Pictures(data, settings, CPU, fold.train)
+    found = FlowInputs(data, settings, CPU, fold.train)
     assert found.mean is not None
     expected, _ = data.statistics(fold.train, "uv_magnitude")
     assert torch.equal(found.mean[:, 0, 0], expected)
@@ -259,7 +256,7 @@ def _with_features(settings: TrainConfig, folder: Path, folds: int = 1) -> list[
     data = read_data(settings.data, settings.model.image_size)
     model = make_model(settings, len(data.classes))
     features = open_features(model, data, settings, folder)
-    compute_features(features, model, Pictures(data, settings, CPU, ()).plain, settings, CPU)
+    compute_features(features, model, FlowInputs(data, settings, CPU, ()).plain, settings, CPU)
     found = []
     for number, fold in enumerate(make_folds(settings, data)[:folds]):
         inputs = FrozenFeatures(features, CPU)

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from slstt.datasets.synthetic import surface
+from slstt.datasets.synthetic import skin
 from slstt.datasets.synthetic.action_units import EMOTIONS, ONE_SIDED
 from slstt.datasets.synthetic.faces import LEFT_EYE, RIGHT_EYE
-from slstt.datasets.synthetic.features import eyelids
 from slstt.datasets.synthetic.motion import (
     Motion,
     Pose,
@@ -28,7 +27,7 @@ from slstt.datasets.synthetic.motion import (
     sample,
     slow_wave,
 )
-from slstt.datasets.synthetic.portrait import Portrait
+from slstt.datasets.synthetic.portrait import Portrait, eyelids
 
 _PEAK = ((0.0, 1.5, 3.0), (0.5, 0.4, 1.1), (0.9, 0.3, 0.9), (1.0, 0.2, 0.6))
 """Difficulty -> smallest and largest peak displacement, pixels of a 640x480 frame."""
@@ -176,8 +175,8 @@ def draw_clip(
 
 def _head_weight(portrait: Portrait, pose: Pose, size: tuple[int, int]) -> np.ndarray:
     """(h, w): 1 on the head, falling to 0 over neck and surroundings."""
-    coarse = surface.Canvas(16.0)
-    radius = surface.relative_radius(portrait.face, coarse)
+    coarse = skin.Canvas(16.0)
+    radius = skin.relative_radius(portrait.face, coarse)
     found = look_up(radius, coarse.pixels(pose.face(grid(size))))
     share = np.clip((1.9 - found) / 0.75, 0, 1)
     return share * share * (3 - 2 * share)

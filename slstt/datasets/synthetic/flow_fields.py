@@ -11,7 +11,19 @@ import numpy as np
 
 from slstt.datasets.synthetic.action_units import EMOTIONS, ONE_SIDED, place
 from slstt.datasets.synthetic.faces import canonical_landmarks
-from slstt.datasets.synthetic.measuring import min_max, smooth_noise, strain
+from slstt.flow.encoding import min_max
+from slstt.flow.optical_flow import strain
+
+
+def smooth_noise(generator: np.random.Generator, count: int, resolution: int) -> np.ndarray:
+    """(count, R, R) float32: smooth noise of unit deviation, features of about a seventh of the map."""
+    knots = 8
+    small = generator.standard_normal((count, knots, knots), dtype=np.float32)
+    at = np.linspace(0, knots - 1, resolution)
+    weights = np.exp(-0.5 * ((at[:, None] - np.arange(knots)) / 0.7) ** 2)
+    weights = (weights / np.sqrt((weights**2).sum(axis=1, keepdims=True))).astype(np.float32)
+    return np.matmul(np.matmul(weights, small), weights.T)
+
 
 FIELD_UNITS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26)
 """Units in the order of `FlowFields.units`."""
@@ -71,10 +83,6 @@ class FlowFields:
     """(N,) int64: position in the settings' `emotions`."""
     intensity: np.ndarray
     """(N, T) float32: the profile, 1 at the apex."""
-
-
-PUBLISHED_CROP = (-1.0, 1.0, -0.9, 2.0)
-"""About what the published 28x28 flow maps show of a face: eyes 8.5 rows down, the mouth 19.5, the chin at the edge."""
 
 
 def combinations(emotion: str) -> tuple[tuple[int, ...], ...]:
@@ -173,7 +181,7 @@ def draw(settings: FieldSettings, count: int, seed: int) -> FlowFields:
     left, right, top, bottom = settings.crop or face_crop()
     flow *= settings.resolution / np.array([right - left, bottom - top], np.float32)[:, None, None]
 
-    maps = np.concatenate([flow, strain(flow[:, :, 0], flow[:, :, 1])[:, :, None]], axis=2).astype(np.float32)
+    maps = np.concatenate([flow, strain(flow)[:, :, None]], axis=2).astype(np.float32)
     if settings.scaled:
         maps = min_max(maps)
     return FlowFields(maps, units, emotions, intensity)

@@ -26,7 +26,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Layout:
+class SyntheticLayout:
     """One native layout; the functions take a subject's number from 1 and a clip's from 1."""
 
     dataset: str
@@ -97,8 +97,8 @@ def _samm_sheet(root: Path, rows: Sequence[Row]) -> None:
     _workbook(root / "SAMM_Micro_FACS_Codes_v2.xlsx", [*preamble, header, *lines])
 
 
-def _casme2(folder: str, only_onset_to_offset: bool) -> Layout:
-    return Layout(
+def _casme2(folder: str, only_onset_to_offset: bool) -> SyntheticLayout:
+    return SyntheticLayout(
         dataset="casme2",
         emotions=("disgust", "happiness", "repression", "surprise", "others"),
         rate=200,
@@ -113,10 +113,10 @@ def _casme2(folder: str, only_onset_to_offset: bool) -> Layout:
     )
 
 
-LAYOUTS: dict[str, Layout] = {
+LAYOUTS: dict[str, SyntheticLayout] = {
     "casme2": _casme2("CASME2_RAW_selected", True),
     "casme2_full": _casme2("CASME2-RAW", False),
-    "samm": Layout(
+    "samm": SyntheticLayout(
         dataset="samm",
         emotions=("anger", "contempt", "happiness", "surprise", "other"),
         rate=200,
@@ -129,7 +129,7 @@ LAYOUTS: dict[str, Layout] = {
         encoding=_JPEG,
         sheet=_samm_sheet,
     ),
-    "smic": Layout(
+    "smic": SyntheticLayout(
         dataset="smic",
         emotions=("negative", "positive", "surprise"),
         rate=100,

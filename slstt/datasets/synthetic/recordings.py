@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from slstt.datasets.synthetic.clips import Stream, SyntheticClip, draw_units, face_size, peak_range, render
+from slstt.datasets.synthetic.dataset import Plan
 from slstt.datasets.synthetic.motion import action_field, blink_profile, head_drift, profile, slow_wave
-from slstt.datasets.synthetic.plan import Plan
 from slstt.datasets.synthetic.portrait import Portrait
 from slstt.errors import DataError
 from slstt.files import write_csv

@@ -1,0 +1,140 @@
+"""One face followed through a recording: dlib's 68 points on every frame, its costly detector only now and then."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from slstt.face.landmarks import FaceBox, LandmarkDetector, upright
+
+SEARCHED = 400
+"""Shorter side of the picture on which faces are looked for: the smallest that `LandmarkDetector` accepts has 80."""
+CHECK = 0.5
+"""Seconds between two looks for faces while one is followed."""
+SEARCH = 0.05
+"""Seconds between two looks while none is."""
+LARGEST_STEP = 0.25
+"""Widths of its box that a face may move or grow from one frame to the next; more is a wrong fit."""
+SAME = 0.6
+"""Widths of its box within which a face found again is the one followed."""
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class TrackedFace:
+    """What is seen of the face on one frame.
+
+    `landmarks` (68, 2) float32 or None where it is lost. `faces`: how many when last looked for. `confirmed`: the
+    detector found the followed face on this very frame. `changed`: another face is followed from here on.
+    """
+
+    landmarks: np.ndarray | None
+    faces: int
+    confirmed: bool = False
+    changed: bool = False
+
+
+class FaceTracker:
+    """Follows the largest face of the first frame that shows one; a lost one is looked for again.
+
+    The same person is taken to be where the face was last; when no face is near, the largest one is followed.
+    """
+
+    def __init__(self, rate: float, detector: LandmarkDetector | None = None) -> None:
+        """`rate` in frames per second. Raises WeightsError as `LandmarkDetector` does."""
+        self.detector = detector or LandmarkDetector()
+        self.check, self.search = max(1, round(CHECK * rate)), max(1, round(SEARCH * rate))
+        self.landmarks: np.ndarray | None = None
+        self.last: FaceBox | None = None
+        self.faces = 0
+        self.since = self.search
+        # The detector's box against the points it led to: how a box for the next frame is made of this frame's points.
+        self.box_shift, self.box_sides = np.zeros(2), np.ones(2)
+
+    def follow(self, grey: np.ndarray, doubt: bool = False) -> TrackedFace:
+        """The face on the next frame (H, W) uint8; `doubt` has it looked for again, whatever the points say."""
+        self.since += 1
+        if self.landmarks is not None:
+            points = self.detector.fit(grey, self._box(self.landmarks))
+            if not doubt and self.since < self.check and self._plausible(points, grey.shape):
+                self.landmarks = points
+                return TrackedFace(points, self.faces)
+        elif self.since < self.search:
+            return TrackedFace(None, self.faces)
+        return self._look(grey)
+
+    def _look(self, grey: np.ndarray) -> TrackedFace:
+        self.since = 0
+        scale = min(1.0, SEARCHED / min(grey.shape))
+        found = self.detector.detect(_reduced(grey, scale))
+        if not found and self.landmarks is not None and scale < 1:
+            scale = min(1.0, 2 * scale)  # a face that was there a moment ago is worth a second look
+            found = self.detector.detect(_reduced(grey, scale))
+        self.faces = len(found)
+        if not found:
+            self.landmarks = None
+            return TrackedFace(None, 0)
+        faces = [FaceBox(f.landmarks, _scaled(f.box, 1 / scale), f.score) for f in found]
+        face, changed = faces[0], False
+        if self.last is not None:
+            nearest = min(faces, key=lambda f: _distance(f.box, self._where()))
+            if _distance(nearest.box, self._where()) <= SAME * _width(nearest.box):
+                face = nearest
+            else:
+                changed = True
+        points = self.detector.fit(grey, face.box)
+        centre, size = _placed(points)
+        box = np.reshape(face.box, (2, 2))
+        self.box_shift, self.box_sides = (box.mean(axis=0) - centre) / size, (box[1] - box[0]) / size
+        self.landmarks, self.last = points, face
+        return TrackedFace(points, self.faces, confirmed=True, changed=changed)
+
+    def _where(self) -> Box:
+        """The box of the face followed, or where it was last found."""
+        if self.landmarks is not None:
+            return self._box(self.landmarks)
+        assert self.last is not None
+        return self.last.box
+
+    def _box(self, points: np.ndarray) -> Box:
+        centre, size = _placed(points)
+        middle, half = centre + self.box_shift * size, self.box_sides * size / 2
+        x0, y0, x1, y1 = (int(v) for v in np.rint([*(middle - half), *(middle + half)]))
+        return x0, y0, x1, y1
+
+    def _plausible(self, points: np.ndarray, shape: tuple[int, ...]) -> bool:
+        assert self.landmarks is not None
+        (centre, size), (before, size_before) = _placed(points), _placed(self.landmarks)
+        width = self.box_sides[0] * size_before
+        inside = (points.mean(axis=0) >= 0).all() and (points.mean(axis=0) < shape[1::-1]).all()
+        moved = float(np.hypot(*(centre - before)))
+        return bool(
+            inside and moved <= LARGEST_STEP * width and abs(size / size_before - 1) <= LARGEST_STEP and upright(points)
+        )
+
+
+def _placed(points: np.ndarray) -> tuple[np.ndarray, float]:
+    """Centre and size (root mean square distance from it) of a set of points."""
+    centre = points.mean(axis=0, dtype=np.float64)
+    return centre, float(np.sqrt(((points - centre) ** 2).sum(axis=1).mean()))
+
+
+def _reduced(grey: np.ndarray, scale: float) -> np.ndarray:
+    if scale == 1:
+        return grey
+    size = round(grey.shape[1] * scale), round(grey.shape[0] * scale)
+    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _scaled(box: Box, by: float) -> Box:
+    x0, y0, x1, y1 = (round(v * by) for v in box)
+    return x0, y0, x1, y1
+
+
+def _width(box: Box) -> int:
+    return box[2] - box[0]
+
+
+def _distance(a: Box, b: Box) -> float:
+    return float(np.hypot((a[0] + a[2] - b[0] - b[2]) / 2, (a[1] + a[3] - b[1] - b[3]) / 2))

@@ -1,0 +1,340 @@
+"""One interval of a recording -> the flow the network wants, by the steps that make training clips.
+
+Frames are first laid onto the apex frame by `Watched.still`, so that the head rests. Then, as in slstt-preprocess: the
+square of the apex frame's landmarks (or the crop the weights were trained on), the apex-first choice of frames, made-up
+frames where the interval is short, and flow from the onset.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import yaml
+from jaxtyping import Float
+from torch import Tensor
+
+from slstt.config.preprocess import PreprocessConfig
+from slstt.datasets.flow_maps import PUBLISHED_CROP
+from slstt.errors import DataError, WeightsError
+from slstt.face.crop import cut, face_square
+from slstt.files import sha256
+from slstt.flow.encoding import encode, min_max, normalize_each, resized
+from slstt.flow.flow_files import storable
+from slstt.flow.interpolation import FramePlan, Rife, fill
+from slstt.flow.optical_flow import consecutive_flow, onset_flow, strain
+from slstt.images import Picture
+from slstt.models.model_file import SYNTHETIC, ModelInput, load_model, read_model_input
+from slstt.models.slstt import SLSTT
+from slstt.prediction.face_motion import FaceMotion, Interval
+from slstt.preprocessing.clip import nearest_place, plan_frames
+from slstt.training.run_folder import CONFIG, FOLDS
+
+Crop = tuple[float, float, float, float]
+IntervalFrames = Callable[[Iterable[int]], Iterator[tuple[int, Picture]]]
+"""`Recording.at`: the frames of these numbers, in rising order, as (number, RGB uint8 picture)."""
+
+
+class Unclassifiable(Exception):
+    """The interval cannot be put through preprocessing: a line that says why."""
+
+
+@dataclass(frozen=True)
+class IntervalFlow:
+    """What stands for an interval."""
+
+    flow: np.ndarray
+    """(T, 2, H, W) float32 from the onset, in pixels of the crop."""
+    shown: dict[str, Picture]
+    """The crop on the frames `onset`, `apex`, `offset`."""
+    apex_place: int
+    """Which of the T is nearest to the apex."""
+    eyes: float
+    """Distance between the eyes in pixels of the crop."""
+    remarks: tuple[str, ...]
+
+
+@dataclass
+class _Plan:
+    """An interval in the making. Places count its frames with a face, from the onset (0) on."""
+
+    place: int
+    """Of the apex."""
+    last: int
+    frames: FramePlan
+    wanted: dict[int, int]
+    """Frame number -> place."""
+    rest: np.ndarray
+    """(3, 3): from the stilled frames onto the apex frame."""
+    take: Callable[[Picture, np.ndarray], Picture]
+    eyes: float
+    remarks: list[str]
+    cuts: dict[int | float, Picture] = field(default_factory=dict)
+
+
+def interval_flows(
+    frames: IntervalFrames,
+    watched: FaceMotion,
+    intervals: Sequence[Interval],
+    crop: Crop | None,
+    config: PreprocessConfig,
+    rife: Callable[[], Rife],
+) -> Iterator[tuple[int, IntervalFlow | Unclassifiable]]:
+    """(place in `intervals`, its flow or why there is none) for each, in one pass over the frames they need.
+
+    Only faces are kept, and those of an interval only until its last frame. `crop` as in `ModelInput`; `rife` is
+    called where frames have to be made up.
+    """
+    plans: dict[int, _Plan] = {}
+    for index, interval in enumerate(intervals):
+        try:
+            plans[index] = _plan(watched, interval, crop, config)
+        except Unclassifiable as why:
+            yield index, why
+    for number, picture in frames(sorted({n for plan in plans.values() for n in plan.wanted})):
+        for index in [index for index, plan in plans.items() if number in plan.wanted]:
+            plan = plans[index]
+            plan.cuts[plan.wanted[number]] = plan.take(picture, (plan.rest @ _whole(watched.still[number]))[:2])
+            if len(plan.cuts) == len(plan.wanted):
+                yield index, _flow(plans.pop(index), config, rife)
+    for index in plans:
+        yield index, Unclassifiable("a frame of it could not be read")
+
+
+def _plan(watched: FaceMotion, interval: Interval, crop: Crop | None, config: PreprocessConfig) -> _Plan:
+    numbers = [
+        n
+        for n in range(interval.onset, interval.offset + 1)
+        if np.isfinite(watched.still[n]).all() and np.isfinite(watched.landmarks[n]).all()
+    ]
+    if interval.onset not in numbers:
+        raise Unclassifiable(f"no face on its onset, frame {interval.onset}")
+    if len(numbers) < 2:
+        raise Unclassifiable(f"no frame with a face after its onset {interval.onset} up to {interval.offset}")
+    remarks = []
+    if lost := interval.offset + 1 - interval.onset - len(numbers):
+        remarks.append(f"{lost} of its frames show no face and are left out")
+    place = max(1, nearest_place(numbers, interval.apex))  # the flow from the onset to itself would say nothing
+    apex = numbers[place]
+    if apex != interval.apex:
+        remarks.append(f"frame {apex} stands for its apex, {interval.apex}")
+    plan = plan_frames(numbers, place, config)
+    if plan.inserted:
+        made = f"{len(plan.inserted)} of {len(plan.positions)} frames were made up"
+        remarks.append(f"{made} ({config.interpolation.method}), since it is short")
+    wanted = {numbers[at]: at for at in (0, place, len(numbers) - 1, *plan.needed)}
+    rest = np.linalg.inv(_whole(watched.still[apex]))
+    take, eyes = _cutter(watched.landmarks[apex], crop, config.crop.size)
+    return _Plan(place, len(numbers) - 1, plan, wanted, rest, take, eyes, remarks)
+
+
+def _flow(plan: _Plan, config: PreprocessConfig, rife: Callable[[], Rife]) -> IntervalFlow | Unclassifiable:
+    positions = plan.frames.positions
+    method = config.interpolation.method if plan.frames.inserted else "none"
+    filled = fill(plan.cuts, positions, method, rife() if method == "rife" else None)
+    stack = np.stack([plan.cuts[0], *(filled[position] for position in positions)])
+    between = onset_flow if config.flow.reference == "onset" else consecutive_flow
+    flow = between(stack, config.flow.method)
+    if not storable(flow):
+        return Unclassifiable("its flow holds values that are not finite")
+    return IntervalFlow(
+        flow,
+        {"onset": plan.cuts[0], "apex": plan.cuts[plan.place], "offset": plan.cuts[plan.last]},
+        min(range(len(positions)), key=lambda t: abs(positions[t] - plan.place)),
+        plan.eyes,
+        tuple(plan.remarks),
+    )
+
+
+def _cutter(
+    landmarks: np.ndarray, crop: Crop | None, size: int
+) -> tuple[Callable[[Picture, np.ndarray], Picture], float]:
+    """(from a frame and its (2, 3) map onto the apex frame to the face, the paper's square or `crop`; the distance
+    between the eyes there, in pixels).
+    """
+    eyes = np.array([landmarks[36:42].mean(axis=0), landmarks[42:48].mean(axis=0)], np.float64)
+    across = eyes[1] - eyes[0]
+    unit = float(np.hypot(*across))
+    if unit < 2:
+        raise Unclassifiable(f"the eyes lie {unit:.1f} pixels apart on its apex frame")
+    if crop is None:
+        try:
+            square = face_square(landmarks)
+        except DataError as error:
+            raise Unclassifiable(str(error)) from error
+        return lambda picture, still: cut(_laid(picture, still), square, size), unit * size / square[2]
+
+    left, right, top, bottom = crop
+    # At the frame's own scale first, then resized as `cut` does: a warp alone would skip pixels of a large face.
+    own = (max(2, round((right - left) * unit)), max(2, round((bottom - top) * unit)))
+    width = max(2, round(size * (right - left) / (bottom - top)))
+    turn = np.array([[across[0], across[1]], [-across[1], across[0]]]) / unit  # the eyes' line becomes level
+    corner = np.array([left, top]) * unit
+    level = np.eye(3)
+    level[:2, :2], level[:2, 2] = turn, -turn @ eyes.mean(axis=0) - corner
+
+    def take(picture: Picture, still: np.ndarray) -> Picture:
+        piece = _warp(picture, (level @ _whole(still))[:2], own)
+        method = cv2.INTER_AREA if size < own[1] else cv2.INTER_CUBIC
+        return np.asarray(cv2.resize(piece, (width, size), interpolation=method), np.uint8)
+
+    return take, size / (bottom - top)
+
+
+def _laid(picture: Picture, still: np.ndarray) -> Picture:
+    """The frame moved so that the head is where it is on the apex frame."""
+    if np.abs(still - np.eye(3)[:2]).max() < 1e-9:
+        return picture
+    return _warp(picture, still, (picture.shape[1], picture.shape[0]))
+
+
+def _warp(picture: Picture, matrix: np.ndarray, size: tuple[int, int]) -> Picture:
+    moved = cv2.warpAffine(picture, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(moved, np.uint8)
+
+
+def _whole(matrix: np.ndarray) -> np.ndarray:
+    """(2, 3) -> (3, 3)."""
+    return np.vstack([matrix, [0.0, 0.0, 1.0]])
+
+
+DEFAULT = "synthetic"
+"""The shipped weights that `default` stands for."""
+HELD_BYTES = 2 * 10**9
+"""Models of up to this size together stay in memory; larger ones are read again for each recording."""
+
+
+@dataclass(frozen=True)
+class IntervalClassifier:
+    """Networks of one input and one set of classes."""
+
+    source: str
+    """As given."""
+    paths: tuple[Path, ...]
+    wanted: ModelInput
+    """Of the first; the others differ in `mean`, `deviation` and `left_out` alone."""
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def crop(self) -> tuple[float, float, float, float] | None:
+        """As `ModelInput.crop`; published maps do not say what they show, so it is what they seem to show."""
+        return self.wanted.crop or (PUBLISHED_CROP if self.wanted.kind == "flow_maps" else None)
+
+    @property
+    def shipped(self) -> bool:
+        """Whether the weights came with slstt."""
+        return self.paths[0].parent == SYNTHETIC.parent
+
+    @cached_property
+    def fingerprints(self) -> tuple[str, ...]:
+        """SHA-256 of each file."""
+        return tuple(sha256(path) for path in self.paths)
+
+    @cached_property
+    def _held(self) -> dict[Path, tuple[SLSTT, ModelInput]]:
+        if sum(path.stat().st_size for path in self.paths) > HELD_BYTES:
+            return {}
+        return {path: _load_models(path) for path in self.paths}
+
+    def load(self) -> None:
+        """Read the models now, so that a damaged one is found before any work. Raises WeightsError."""
+        if not self._held:
+            for path in self.paths:
+                _load_models(path)
+
+    def models(self):
+        """Each model with what it wants, in evaluation mode."""
+        for path in self.paths:
+            yield self._held.get(path) or _load_models(path)
+
+    def probabilities(self, flows: Sequence[Float[Tensor, "T 2 H W"]]) -> Float[Tensor, "N K"]:
+        """Intervals' flow in pixels of the crop (each T, 2, H, W) -> probabilities (N, K), averaged over the models."""
+        total = torch.zeros(len(flows), len(self.wanted.classes), dtype=torch.float64)
+        for model, wanted in self.models():
+            for row, flow in enumerate(flows):
+                total[row] += logits(model, wanted, flow).double().softmax(0)
+        return total / len(self.paths)
+
+
+@torch.inference_mode()
+def logits(model: SLSTT, wanted: ModelInput, flow: Float[Tensor, "T 2 H W"]) -> Float[Tensor, " K"]:
+    """One model's answer to one interval."""
+    device = next(model.parameters()).device
+    return model(pictures(wanted, flow)[None].to(device))[0].cpu()
+
+
+def pictures(wanted: ModelInput, flow: Float[Tensor, "T 2 H W"]) -> Float[Tensor, "T 3 S S"]:
+    """Flow in pixels of the crop -> what the network sees, as slstt-train and slstt-pretrain make it."""
+    small = resized(flow, wanted.image_size).float()
+    if wanted.kind == "flow_maps":
+        maps = torch.cat([small, torch.from_numpy(strain(small.numpy()))[:, None]], dim=1)
+        encoded = torch.from_numpy(2 * min_max(maps[None].numpy()) - 1)
+    else:
+        encoded = encode(small[None], wanted.encoding)
+    if wanted.mean is not None and wanted.deviation is not None:
+        mean, deviation = (torch.tensor(x)[:, None, None] for x in (wanted.mean, wanted.deviation))
+        return ((encoded - mean) / deviation)[0]
+    return (normalize_each(encoded) if wanted.normalize == "map" else encoded)[0]
+
+
+def find_classifier(source: str) -> IntervalClassifier:
+    """The networks that `source` means: `default`, a shipped name, a model file, or a run folder.
+
+    Raises WeightsError where there are none, where one is not a model file of slstt, or where they do not go together.
+    """
+    shipped = {path.stem: path for path in sorted(SYNTHETIC.parent.glob("*.safetensors"))}
+    path, remarks = Path(source), []
+    if source == "default":
+        paths = [shipped[DEFAULT]]
+    elif path.is_dir():
+        paths, remarks = _models_of_run(path)
+    elif path.is_file():
+        paths = [path]
+    elif source in shipped:
+        paths = [shipped[source]]
+    else:
+        raise WeightsError(f"{source}: no such model file or run folder; give one, or default")
+    wanted = [read_model_input(path) for path in paths]
+    plain = [replace(one, mean=None, deviation=None, left_out="") for one in wanted]
+    odd = [str(path) for path, one in zip(paths, plain, strict=True) if one != plain[0]]
+    if odd:
+        raise WeightsError(f"{odd[0]}: wants other input or names other classes than {paths[0]}; give one run's folds")
+    return IntervalClassifier(source, tuple(paths), wanted[0], tuple(remarks))
+
+
+def _load_models(path: Path) -> tuple[SLSTT, ModelInput]:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return load_model(path).to(device), read_model_input(path)
+
+
+def _models_of_run(run: Path) -> tuple[list[Path], list[str]]:
+    """The model files of a run of slstt-train (or of slstt-pretrain), and what is to be said about them."""
+    if (run / "model.safetensors").is_file():
+        return [run / "model.safetensors"], []
+    found = sorted(run.glob("folds/*/model.safetensors"))
+    if not found:
+        raise WeightsError(f"{run}: {_why_none(run)}")
+    try:
+        folds = [fold["name"] for fold in json.loads((run / FOLDS).read_text(encoding="utf-8"))["folds"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return found, [f"{run}: {FOLDS} is missing or unreadable, so folds may be missing"]
+    missing = sorted(set(folds) - {path.parent.name for path in found})
+    if not missing:
+        return found, []
+    names = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+    return found, [f"{run}: {len(missing)} of {len(folds)} folds have no model yet: {names}"]
+
+
+def _why_none(run: Path) -> str:
+    try:
+        settings = yaml.safe_load((run / CONFIG).read_text(encoding="utf-8"))
+        name = settings["classifier"]["name"]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return f"not a run folder (no folds/*/model.safetensors and no {CONFIG}); give a run of slstt-train"
+    if name != "slstt":
+        return f"its classifier is {name}, which leaves no network behind; give a run with classifier.name=slstt"
+    return "holds no models of its folds; train with run.save_models=true"

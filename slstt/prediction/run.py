@@ -1,0 +1,413 @@
+"""What is found in one recording, and its files: intervals.csv, predictions.csv, intensity.csv, result.json."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from slstt import __version__, downloads
+from slstt.errors import ConfigError, DataError, SlsttError
+from slstt.evaluation.saliency import SaliencyMap, saliency_maps
+from slstt.face.landmarks import LandmarkDetector
+from slstt.files import fingerprint, sha256, whole_file, write_csv, write_json, write_text
+from slstt.flow.encoding import resized
+from slstt.flow.interpolation import Rife
+from slstt.prediction import annotated_video, report
+from slstt.prediction.classify import IntervalClassifier, IntervalFlow, Unclassifiable, interval_flows, pictures
+from slstt.prediction.face_motion import FaceMotion, Interval, measure_face_motion, motion_in_given_interval
+from slstt.prediction.recording import Recording
+from slstt.prediction.report import write_index
+from slstt.prediction.settings import PredictConfig
+from slstt.training.run_folder import locked
+
+RESULT, WATCHED = "result.json", "watched.npz"
+INTERVAL_COLUMNS = (
+    "recording", "interval", "onset", "apex", "offset", "onset_s", "apex_s", "offset_s", "duration_ms", "strength",
+    "source",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FoundInterval:
+    """One interval and its class."""
+
+    interval: Interval
+    label: str = ""
+    """Empty where it cannot be classified."""
+    probabilities: tuple[float, ...] = ()
+    """In the order of the classes; empty likewise."""
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PredictionResult:
+    """One finished recording."""
+
+    name: str
+    rate: float
+    frames: int
+    classes: tuple[str, ...]
+    found: tuple[FoundInterval, ...]
+    remarks: tuple[str, ...]
+    files: tuple[str, ...] = ()
+    """Names of what was written beside it."""
+    note: str = ""
+    """On the annotated video."""
+
+    @property
+    def begin(self) -> int:
+        """The first frame that was looked at: of a given interval its onset."""
+        given = [one.interval.onset for one in self.found if one.interval.source == "given"]
+        return given[0] if given else 0
+
+    @property
+    def unclassified(self) -> int:
+        """How many intervals have no class."""
+        return sum(not one.label for one in self.found)
+
+
+def interval_rows(result: PredictionResult) -> list[tuple[object, ...]]:
+    """The rows of intervals.csv; intervals are numbered from 1, frames from 0."""
+    rows = []
+    for number, one in enumerate(result.found, start=1):
+        i, rate = one.interval, result.rate
+        seconds = [f"{frame / rate:.4f}" for frame in (i.onset, i.apex, i.offset)]
+        length = f"{1000 * (i.offset - i.onset) / rate:.1f}"
+        rows.append((result.name, number, i.onset, i.apex, i.offset, *seconds, length, f"{i.strength:.3f}", i.source))
+    return rows
+
+
+def prediction_columns(classes: Sequence[str]) -> tuple[str, ...]:
+    """The header of predictions.csv."""
+    names = ("recording", "interval", "onset", "apex", "offset", "predicted_label")
+    return (*names, *(f"p_{name}" for name in classes))
+
+
+def prediction_rows(result: PredictionResult) -> list[tuple[object, ...]]:
+    """The rows of predictions.csv; label and probabilities are empty where an interval could not be classified."""
+    return [
+        (
+            result.name,
+            number,
+            one.interval.onset,
+            one.interval.apex,
+            one.interval.offset,
+            one.label,
+            *([f"{p:.6g}" for p in one.probabilities] or [""] * len(result.classes)),
+        )
+        for number, one in enumerate(result.found, start=1)
+    ]
+
+
+def write_tables(folder: Path, results: Sequence[PredictionResult], classes: Sequence[str]) -> None:
+    """Write intervals.csv and predictions.csv of one recording or of several."""
+    write_csv(folder / "intervals.csv", INTERVAL_COLUMNS, [row for one in results for row in interval_rows(one)])
+    rows = [row for one in results for row in prediction_rows(one)]
+    write_csv(folder / "predictions.csv", prediction_columns(classes), rows)
+
+
+def with_face(watched: FaceMotion) -> np.ndarray:
+    """(n,) True where the frame shows the face."""
+    return np.array([np.isfinite(points).all() for points in watched.landmarks], bool)
+
+
+def write_intensity(folder: Path, watched: FaceMotion, begin: int = 0) -> None:
+    """Write intensity.csv: the curve of the report, frame by frame from `begin` on; empty where it is unknown."""
+    face = with_face(watched)
+    rows = [
+        (n, f"{n / watched.rate:.4f}", "" if np.isnan(level) else f"{level:.4f}", int(face[n]))
+        for n, level in enumerate(watched.intensity[begin:], start=begin)
+    ]
+    write_csv(folder / "intensity.csv", ("frame", "seconds", "intensity", "face"), rows)
+
+
+def write_result(folder: Path, result: PredictionResult, determinants: Mapping[str, Any]) -> None:
+    """Write result.json, which marks the recording as done."""
+    write_json(folder / RESULT, {"determinants": determinants, **asdict(result)})
+
+
+def read_result(folder: Path, determinants: Mapping[str, Any]) -> PredictionResult | None:
+    """The finished result in `folder`; None where there is none, or what determines it or one of its files differs."""
+    try:
+        about = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        if about.pop("determinants") != json.loads(json.dumps(determinants)):
+            return None
+        found = tuple(
+            FoundInterval(Interval(**one["interval"]), one["label"], tuple(one["probabilities"]), tuple(one["remarks"]))
+            for one in about.pop("found")
+        )
+        lists = {name: tuple(about.pop(name)) for name in ("classes", "remarks", "files")}
+        result = PredictionResult(found=found, **lists, **about)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return result if all((folder / name).is_file() for name in result.files) else None
+
+
+def write_watched(folder: Path, watched: FaceMotion, determinants: Mapping[str, Any]) -> None:
+    """Keep what was seen, so that other weights or a video need not look again."""
+    about = {
+        "determinants": determinants,
+        "rate": watched.rate,
+        "intervals": [asdict(interval) for interval in watched.intervals],
+        "remarks": list(watched.remarks),
+    }
+    arrays = {name: getattr(watched, name) for name in ("landmarks", "still", "intensity", "faces")}
+    with whole_file(folder / WATCHED) as part, part.open("wb") as stream:
+        np.savez_compressed(stream, about=np.array(json.dumps(about)), **arrays)
+
+
+def read_watched(folder: Path, determinants: Mapping[str, Any]) -> FaceMotion | None:
+    """What was seen under the same `determinants`; None where it is absent, damaged or of others."""
+    try:
+        with (folder / WATCHED).open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            about = json.loads(str(arrays["about"]))
+            if about["determinants"] != json.loads(json.dumps(determinants)):
+                return None
+            intervals = tuple(Interval(**interval) for interval in about["intervals"])
+            return FaceMotion(
+                about["rate"],
+                arrays["landmarks"],
+                arrays["still"],
+                arrays["intensity"],
+                arrays["faces"],
+                intervals,
+                tuple(about["remarks"]),
+            )
+    except (OSError, ValueError, KeyError, TypeError, EOFError, DataError):
+        return None
+    except Exception as error:  # zipfile's and zlib's own errors for a damaged archive
+        if type(error).__module__ in ("zipfile", "zlib"):
+            return None
+        raise
+
+
+SOURCE = "source.txt"
+"""Holds the path of what was watched, so that another recording, or another kind of folder, is not written over."""
+
+
+def refuse_other(out: Path, path: Path) -> None:
+    """Raise ConfigError where `out` holds something else than predictions of `path`, DataError where it is a file."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise DataError(f"{out}: is a file; --out must name a folder")
+    try:
+        own = (out / SOURCE).read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        if others := sorted(entry.name for entry in out.iterdir() if not entry.name.startswith(".")):
+            raise ConfigError(
+                f"{out}: holds other things than predictions ({', '.join(others[:3])}); choose another --out"
+            ) from None
+        return
+    except OSError as error:
+        raise DataError(f"{out / SOURCE}: cannot be read ({error.strerror}); choose another --out") from error
+    if own != str(path.resolve()):
+        raise ConfigError(f"{out}: holds the predictions of {own}; choose another --out, or delete it")
+
+
+@contextmanager
+def only_run(out: Path, path: Path) -> Iterator[None]:
+    """Hold the folder for one run over `path`. Raises ConfigError where another is at work in it, DataError where it
+    cannot be written.
+    """
+    with locked(out / ".predict.lock", wait=0.0, busy=f"{out}: another slstt-predict is at work in it; wait for it"):
+        for part in out.rglob(".*.part*"):
+            part.unlink(missing_ok=True)
+        write_text(out / SOURCE, f"{path.resolve()}\n")
+        yield
+
+
+def write_summary(
+    out: Path,
+    results: Sequence[PredictionResult],
+    failures: Sequence[tuple[Recording, SlsttError]],
+    classes: Sequence[str],
+) -> None:
+    """What several recordings share: both tables, failures.csv, and a page that leads to the reports."""
+    write_tables(out, results, classes)
+    rows = [(recording.name, line) for recording, error in failures for line in error.problems]
+    write_index(out, results, rows, classes)
+    write_csv(out / "failures.csv", ("recording", "reason"), rows)
+
+
+VERSION = 2
+"""Raised whenever the same input and settings begin to give another result."""
+GROUP = 32
+"""Intervals classified at a time: the flow of one at 384 pixels takes 6 MB."""
+
+
+@dataclass(frozen=True)
+class GivenInterval:
+    """The one interval the user names: see `spotting.given`."""
+
+    onset: int
+    apex: int | None = None
+    offset: int | None = None
+
+
+class Predictor:
+    """Networks and settings, for any number of recordings."""
+
+    def __init__(
+        self,
+        classifier: IntervalClassifier,
+        settings: PredictConfig,
+        motion_in_given_interval: GivenInterval | None = None,
+        video: bool = False,
+    ) -> None:
+        self.classifier, self.settings, self.given, self.video = classifier, settings, motion_in_given_interval, video
+
+    @cached_property
+    def detector(self) -> LandmarkDetector:
+        """dlib's models."""
+        return LandmarkDetector()
+
+    @cached_property
+    def rife(self) -> Rife:
+        """The interpolation network."""
+        return Rife.load(precision=self.settings.interpolation.precision)
+
+    def prepare(self) -> None:
+        """Load what will be needed, so that what is missing is found before any work. Raises WeightsError."""
+        self.classifier.load()
+        _ = self.detector
+        if self.classifier.wanted.frames > 1 and self.settings.interpolation.method == "rife":
+            downloads.rife_weights()
+
+    def watching(self, recording: Recording) -> dict[str, Any]:
+        """Everything that determines what is seen in a recording."""
+        return {
+            "version": VERSION,
+            "recording": _identity(recording),
+            "rate": recording.rate,
+            "given": None if self.given is None else asdict(self.given),
+            "spotting": None if self.given else asdict(self.settings.spotting),
+            "landmark_model": sha256(downloads.landmark_model()),
+        }
+
+    def determinants(self, recording: Recording) -> dict[str, Any]:
+        """Everything that determines what is written about a recording."""
+        return {
+            **self.watching(recording),
+            "slstt": __version__,
+            "preprocessing": self.settings.preprocessing.model_dump(mode="json", exclude={"run", "apex"}),
+            "weights": list(self.classifier.fingerprints),
+            "video": self.video,
+        }
+
+    def to_watch(self, recording: Recording) -> int:
+        """How many frames there are to be watched, as far as the file says."""
+        last = (recording.count or 0) - 1
+        if self.given is None:
+            return last + 1
+        return (last if self.given.offset is None else self.given.offset) - self.given.onset + 1
+
+    def finished(self, recording: Recording, folder: Path) -> PredictionResult | None:
+        """The result that `folder` holds, where nothing that determines it changed since."""
+        return read_result(folder, self.determinants(recording))
+
+    def predict(self, recording: Recording, folder: Path, advance: Callable[[int], object]) -> PredictionResult:
+        """Watch, classify and write one recording; `advance` is called with the number of frames watched since.
+
+        Raises DataError where it cannot be read, shows no face, or nothing can be written; ConfigError where the given
+        interval lies outside it.
+        """
+        seen = self.watching(recording)
+        watched = read_watched(folder, seen)
+        if watched is None:
+            watched = self._watch(recording, advance)
+            write_watched(folder, watched, seen)
+        else:
+            advance(len(watched.intensity))
+        found, tiles = self._classify(recording, watched)
+        result = PredictionResult(
+            recording.name,
+            watched.rate,
+            len(watched.intensity),
+            self.classifier.wanted.classes,
+            tuple(found),
+            (*(line.removeprefix(f"{recording.path}: ") for line in watched.remarks), *self.classifier.remarks),
+        )
+        write_tables(folder, [result], result.classes)
+        write_intensity(folder, watched, result.begin)
+        files, note = ["intervals.csv", "predictions.csv", "intensity.csv", "report.html"], ""
+        if self.video:
+            name, note = annotated_video.write_video(recording, watched, result, folder)
+            files.append(name)
+        result = PredictionResult(**{**result.__dict__, "files": tuple(files), "note": note})
+        report.write_report(folder, result, watched, tiles, self._about())
+        write_result(folder, result, self.determinants(recording))
+        return result
+
+    def _watch(self, recording: Recording, advance: Callable[[int], object]) -> FaceMotion:
+        if self.given is None:
+            return measure_face_motion(recording, self.settings.spotting, advance, self.detector)
+        return motion_in_given_interval(
+            recording, self.given.onset, self.given.apex, self.given.offset, advance, self.detector
+        )
+
+    def _classify(
+        self, recording: Recording, watched: FaceMotion
+    ) -> tuple[list[FoundInterval], dict[int, report.Tiles]]:
+        """Each interval with its class, in order, and the pictures of those that have one."""
+        found: dict[int, FoundInterval] = {}
+        tiles: dict[int, report.Tiles] = {}
+        group: dict[int, IntervalFlow] = {}
+        config, intervals = self.settings.preprocessing, watched.intervals
+        crop = self.classifier.crop
+        for index, made in interval_flows(recording.at, watched, intervals, crop, config, lambda: self.rife):
+            if isinstance(made, Unclassifiable):
+                found[index] = FoundInterval(intervals[index], remarks=(f"not classified: {made}",))
+                continue
+            group[index] = made
+            if len(group) == GROUP:
+                self._name(group, intervals, found, tiles)
+                group = {}
+        self._name(group, intervals, found, tiles)
+        return [found[index] for index in sorted(found)], tiles
+
+    def _name(
+        self,
+        group: Mapping[int, IntervalFlow],
+        intervals: tuple[Interval, ...],
+        found: dict[int, FoundInterval],
+        tiles: dict[int, report.Tiles],
+    ) -> None:
+        if not group:
+            return
+        wanted, classes = self.classifier.wanted, self.classifier.wanted.classes
+        flows = {index: torch.from_numpy(made.flow) for index, made in group.items()}
+        if wanted.kind == "cache":  # float16, as training reads it from flow files, and at the network's size
+            flows = {index: resized(flow.half(), wanted.image_size) for index, flow in flows.items()}
+        answers = self.classifier.probabilities(list(flows.values()))
+        model, own = next(iter(self.classifier.models()))
+        for (index, made), p in zip(group.items(), answers.tolist(), strict=True):
+            label = int(np.argmax(p))
+            seen: SaliencyMap = saliency_maps(model, pictures(own, flows[index]), label)
+            found[index] = FoundInterval(intervals[index], classes[label], tuple(p), made.remarks)
+            tiles[index] = report.make_tiles(made, seen)
+
+    def _about(self) -> report.About:
+        own = self.classifier
+        several = "the clips of that run, each network without one subject" if len(own.paths) > 1 else ""
+        learned = own.wanted.trained_on or several
+        settings = self.settings.model_dump(mode="json")
+        return report.About(own.source, len(own.paths), learned, settings, self.given is not None, own.shipped)
+
+
+def _identity(recording: Recording) -> str:
+    """A short name of the recording's files: names, sizes, times of last change."""
+    state = {}
+    for path in recording.files or (recording.path,):
+        try:
+            found = path.stat()
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        state[path.name] = (found.st_size, found.st_mtime_ns)
+    return fingerprint(state)

@@ -1,0 +1,301 @@
+"""The tables and the manifest of an output folder; several data sets may share one, each run replaces its own rows."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from slstt import __version__, downloads
+from slstt.config.load import differing_keys
+from slstt.config.preprocess import PreprocessConfig
+from slstt.datasets.clips import INDEX_COLUMNS, Clip, Release, Remark, index_row
+from slstt.errors import ConfigError, DataError
+from slstt.files import read_csv, sha256, write_csv, write_json
+from slstt.flow.flow_files import MANIFEST, flow_path, read_manifest
+from slstt.preprocessing import workers
+from slstt.preprocessing.provenance import ClipOutcome, FlowRecord, Task, determinants, is_current, read_record
+from slstt.progress import Progress
+
+try:
+    import fcntl
+except ImportError:  # Windows: two runs at once into one folder are then the user's to avoid
+    fcntl = None
+
+REMARK_COLUMNS = ("dataset", "subject", "clip", "reason")
+INDEX, FAILURES, FLAGS = "index.csv", "failures.csv", "flags.csv"
+VERSIONED = ("numpy", "opencv-python-headless", "dlib-bin", "torch", "safetensors")
+
+
+def write_tables(
+    out: Path, dataset: str, clips: Iterable[Clip], remarks: Iterable[Remark], manifest: Mapping[str, Any]
+) -> None:
+    """Replace the data set's rows in index.csv, failures.csv and flags.csv and its part of manifest.json.
+
+    `clips` are those that have a flow file; `remarks` of action `failure` and `flag` go to their tables. Raises
+    DataError where a table that is there cannot be read.
+    """
+    remarks = list(remarks)
+    with only_writer(out):
+        _replace_rows(out / INDEX, INDEX_COLUMNS, dataset, [index_row(clip) for clip in clips])
+        for name, action in ((FAILURES, "failure"), (FLAGS, "flag")):
+            rows = [(r.dataset, r.subject, r.clip, f"{r.kind}: {r.reason}") for r in remarks if r.action == action]
+            _replace_rows(out / name, REMARK_COLUMNS, dataset, rows)
+        write_json(out / MANIFEST, dict(sorted({**read_manifest(out), dataset: dict(manifest)}.items())))
+
+
+def versions() -> dict[str, str]:
+    """The versions of everything that computes: they may change a result in its last digits."""
+    return {"slstt": __version__, **{name: metadata.version(name) for name in VERSIONED}}
+
+
+@contextmanager
+def only_writer(out: Path) -> Iterator[None]:
+    """Hold what the data sets in an output folder share, and clear away what killed runs left half-written there."""
+    with _locked(out / ".tables.lock", wait=True):
+        for part in [*out.glob(".*.part"), *out.glob("report/**/.*.part")]:
+            part.unlink(missing_ok=True)
+        yield
+
+
+@contextmanager
+def only_run(out: Path, dataset: str) -> Iterator[None]:
+    """Hold the output folder for one run over `dataset`. Raises ConfigError where another run has it."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{out}: cannot be made ({error.strerror}); choose another --out") from error
+    with _locked(out / f".{dataset}.lock", wait=False):
+        yield
+
+
+@contextmanager
+def _locked(path: Path, wait: bool) -> Iterator[None]:
+    try:
+        stream = path.open("w")
+    except OSError as error:
+        raise DataError(f"{path.parent}: cannot be written ({error.strerror}); choose another --out") from error
+    with stream:
+        if fcntl is not None:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError as error:
+                raise ConfigError(f"{path.parent}: another slstt-preprocess is at work in it; wait for it") from error
+            except OSError:
+                pass  # some network file systems have no locks
+        yield
+
+
+def _replace_rows(path: Path, columns: tuple[str, ...], dataset: str, rows: list[tuple[str, ...]]) -> None:
+    others = [tuple(row[c] for c in columns) for row in _rows(path, columns) if row["dataset"] != dataset]
+    write_csv(path, columns, sorted([*others, *rows]))
+
+
+def _rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    return read_csv(path, columns) if path.exists() else []
+
+
+ClipKey = tuple[str, str, str]
+APEX_KINDS = ("apex_missing", "apex_outside")
+"""Remarks of the reader that the pipeline replaces by its own, which says what was done."""
+
+
+@dataclass(frozen=True)
+class PreprocessingResult:
+    """What a run over one release left in the output folder."""
+
+    release: Release
+    clips: tuple[Clip, ...]
+    """Clips that have a flow file, with the apex that was used."""
+    remarks: tuple[Remark, ...]
+    """Of the reader and of the pipeline; `failure` ones have no flow file."""
+    records: Mapping[ClipKey, FlowRecord]
+    computed: int
+    kept: int
+    """How many were there already."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Time per stage, summed over the workers."""
+
+    @property
+    def failures(self) -> list[Remark]:
+        """One per clip or row without a flow file, or more."""
+        return [remark for remark in self.remarks if remark.action == "failure"]
+
+    @property
+    def flags(self) -> list[Remark]:
+        """What is to be said about clips that have a flow file."""
+        return [remark for remark in self.remarks if remark.action == "flag"]
+
+
+def preprocess(
+    release: Release,
+    config: PreprocessConfig,
+    out: Path,
+    landmarks: Mapping[ClipKey, np.ndarray] | None = None,
+    worker_count: int = 1,
+    quiet: bool = False,
+) -> PreprocessingResult:
+    """Bring every clip of `release` into `out`: flow files, index.csv, failures.csv, flags.csv, manifest.json.
+
+    `landmarks` are given points (68, 2) by clip key; clips without get dlib's. Raises WeightsError before any work
+    where a model is missing, DataError where `out` cannot be written, ConfigError where another run is at work in it.
+    """
+    landmarks = landmarks or {}
+    models = model_hashes(config, release, landmarks)
+    with only_run(out, release.dataset):
+        return _preprocess(release, config, out, landmarks, models, worker_count, quiet)
+
+
+def model_hashes(config: PreprocessConfig, release: Release, landmarks: Mapping[ClipKey, np.ndarray]) -> dict[str, str]:
+    """The SHA-256 of the models this run may need; raises WeightsError where one is missing and cannot be fetched."""
+    hashes = {}
+    if any(clip.key not in landmarks for clip in release.clips):
+        hashes["landmark_model"] = sha256(downloads.landmark_model())
+    if config.interpolation.method == "rife":
+        hashes["rife"] = sha256(downloads.rife_weights())
+    return hashes
+
+
+def _preprocess(
+    release: Release,
+    config: PreprocessConfig,
+    out: Path,
+    landmarks: Mapping[ClipKey, np.ndarray],
+    models: Mapping[str, str],
+    worker_count: int,
+    quiet: bool,
+) -> PreprocessingResult:
+    _remove_parts(out / "flow" / release.dataset)
+    records: dict[ClipKey, FlowRecord] = {}
+    todo: list[tuple[Clip, dict[str, Any]]] = []
+    for clip in release.clips:
+        now = determinants(config, clip, landmarks.get(clip.key), models)
+        record = _current(flow_path(out, clip.key), now)
+        if record is None:
+            todo.append((clip, now))
+        else:
+            records[clip.key] = record
+    kept = len(records)
+    manifest = _manifest(release, config, landmarks, models)
+    if todo and not quiet:
+        _say_what_changed(out, release.dataset, manifest)
+    # Until the run is over the tables list only what is certain: training never sees flow of mixed settings.
+    result = _collect(release, records, [], kept, {})
+    write_tables(out, release.dataset, result.clips, result.remarks, {**manifest, "finished": not todo})
+    if not todo:
+        return result
+
+    failures: list[Remark] = []
+    seconds: Counter[str] = Counter()
+    with Progress(f"preprocess {release.dataset}", len(release.clips), done=kept, quiet=quiet) as progress:
+        for outcome in _outcomes(todo, config, out, landmarks, worker_count):
+            if isinstance(outcome, workers.Died):
+                clip = outcome.task.clip
+                reason = (
+                    f"its worker process ended (code {outcome.exit_code}; memory?); run again, with fewer --workers"
+                )
+                failures.append(Remark(clip.dataset, clip.subject, clip.name, "worker_died", reason, "failure"))
+            elif outcome.record is None:
+                failures.append(outcome.failure)
+            else:
+                records[outcome.key] = outcome.record
+                seconds.update(outcome.seconds)
+            progress.advance(failed=len(failures))
+    result = _collect(release, records, failures, kept, seconds)
+    write_tables(out, release.dataset, result.clips, result.remarks, {**manifest, "finished": True})
+    return result
+
+
+def _outcomes(
+    todo: Sequence[tuple[Clip, dict[str, Any]]],
+    config: PreprocessConfig,
+    out: Path,
+    landmarks: Mapping[ClipKey, np.ndarray],
+    worker_count: int,
+) -> Iterator[Any]:
+    tasks = [Task(clip, flow_path(out, clip.key), now, landmarks.get(clip.key)) for clip, now in todo]
+    if config.run.executor == "ray":
+        yield from workers.on_ray(_make_worker, (config,), tasks, worker_count, config.run.ray_address)
+    elif worker_count == 1:
+        yield from workers.here(_make_worker, (config,), tasks)
+    else:
+        yield from workers.in_processes(_make_worker, (config,), tasks, worker_count)
+
+
+def _make_worker(config: PreprocessConfig) -> Callable[[Task], ClipOutcome]:
+    from slstt.preprocessing.clip import make_worker
+
+    return make_worker(config)
+
+
+def _collect(
+    release: Release,
+    records: Mapping[ClipKey, FlowRecord],
+    failures: Sequence[Remark],
+    kept: int,
+    seconds: Mapping[str, float],
+) -> PreprocessingResult:
+    from slstt.face.landmarks import outliers
+
+    clips = tuple(replace(clip, apex=records[clip.key].about["apex"]) for clip in release.clips if clip.key in records)
+    # A flag says something about a clip that is kept: those of clips without flow give way to the failure.
+    lost = {clip.key for clip in release.clips} - records.keys()
+    remarks = [
+        remark
+        for remark in release.remarks
+        if remark.kind not in APEX_KINDS
+        and not (remark.action == "flag" and (remark.dataset, remark.subject, remark.clip) in lost)
+    ]
+    for key, record in records.items():
+        remarks += [Remark(*key, kind, reason, "flag") for kind, reason in record.about["remarks"]]
+    odd = outliers({key: record.landmarks for key, record in records.items()})
+    remarks += [Remark(*key, "landmark_outlier", reason, "flag") for key, reason in odd.items()]
+    remarks += failures
+    remarks.sort(key=lambda r: (r.dataset, r.subject, r.clip, r.kind, r.reason))
+    return PreprocessingResult(release, clips, tuple(remarks), records, len(records) - kept, kept, dict(seconds))
+
+
+def _current(path: Path, now: Mapping[str, Any]) -> FlowRecord | None:
+    try:
+        record = read_record(path)
+    except DataError:
+        return None  # absent or damaged: made again
+    return record if is_current(record, now) else None
+
+
+def _manifest(
+    release: Release, config: PreprocessConfig, landmarks: Mapping[ClipKey, np.ndarray], models: Mapping[str, str]
+) -> dict[str, Any]:
+    # `run` is left out: where the clips were worked on changes nothing.
+    settings = config.model_dump(mode="json", exclude={"run"})
+    return {
+        "layout": release.layout,
+        "root": str(release.root),
+        "annotations": None if release.annotations is None else str(release.annotations),
+        "clips": len(release.clips),
+        "given_landmarks": sum(clip.key in landmarks for clip in release.clips),
+        "settings": settings,
+        "models": dict(models),
+        "versions": versions(),
+    }
+
+
+def _say_what_changed(out: Path, dataset: str, manifest: Mapping[str, Any]) -> None:
+    import sys
+
+    before = read_manifest(out).get(dataset)
+    if before is None:
+        return
+    for part in ("settings", "models", "versions"):
+        for difference in differing_keys(dict(manifest[part]), before.get(part, {})):
+            print(f"changed since the last run: {difference}", file=sys.stderr)
+
+
+def _remove_parts(folder: Path) -> None:
+    """What a killed run left half-written."""
+    for part in folder.glob("*/.*.part"):
+        part.unlink(missing_ok=True)

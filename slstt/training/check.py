@@ -1,0 +1,199 @@
+"""`slstt-train --check`: everything validated and measured, nothing written."""
+
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from slstt.config.train import TrainConfig
+from slstt.datasets.protocols import PROTOCOLS, manifest_difference
+from slstt.errors import ConfigError, DataError, SlsttError
+from slstt.models.slstt import SLSTT
+from slstt.training.checkpoint import FoldState
+from slstt.training.folds import Fold, audit, choose, make_folds
+from slstt.training.inputs import Features, FlowData, FlowInputs, open_features, read_data
+from slstt.training.optimization import batches
+from slstt.training.processes import worker_count
+from slstt.training.run_folder import differences, is_done, refuse_differences
+from slstt.training.trainer import make_model, one_step
+
+LISTED = 100
+"""Folds shown one by one."""
+
+
+def check(
+    settings: TrainConfig, run: Path, wanted: Sequence[str] | None, shard: tuple[int, int] | None, device: str
+) -> list[str]:
+    """What a start would do, as lines for the user.
+
+    Raises ConfigError or DataError, all problems at once: clips, weights, a run folder of other settings or that
+    cannot be written, too little disk.
+    """
+    problems: list[SlsttError] = []
+    data: FlowData | None = None
+    try:
+        data = read_data(settings.data, settings.model.image_size)
+    except SlsttError as error:
+        problems.append(error)
+    if settings.model.pretrained is not None:
+        from slstt.models.model_file import find_weights
+
+        try:
+            find_weights(settings.model.pretrained, fetch=False)
+        except SlsttError as error:
+            problems.append(error)
+    try:
+        _check_writable(run)
+    except SlsttError as error:
+        problems.append(error)
+    if problems or data is None:
+        raise type(problems[0])(*(line for error in problems for line in error.problems))
+
+    folds = make_folds(settings, data)
+    chosen = choose(folds, wanted, shard)
+    for fold in chosen:
+        audit(fold, data.keys, fold.train)
+    refuse_differences(run, differences(run, settings, data))
+    todo = [fold for fold in chosen if not is_done(run, fold.name)]
+    model = make_model(settings, len(data.classes))
+    lines = [*_data_lines(settings, data), *_fold_lines(settings, data, chosen, run)]
+    lines += _cost_lines(settings, data, model, todo, run, device)
+    return lines
+
+
+def _check_writable(run: Path) -> None:
+    """Raise DataError where the run folder could not be made or written, without making it."""
+    folder = run
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: is a file; choose another --out")
+    try:
+        tempfile.TemporaryFile(dir=folder).close()  # has no name where the system allows; root passes os.access always
+    except OSError as error:
+        raise DataError(f"{run}: cannot be written ({error.strerror}); choose another --out") from error
+
+
+def _data_lines(settings: TrainConfig, data: FlowData) -> list[str]:
+    protocol = PROTOCOLS[settings.data.protocol]
+    sizes = Counter(data.labels)
+    rows = [(*key, data.classes[label]) for key, label in zip(data.keys, data.labels, strict=True)]
+    found = manifest_difference(protocol, rows)
+    return [
+        f"protocol  {protocol.name}: {protocol.title}"
+        + (f"; the clips differ from it in {len(found)} points, e.g. {found[0]}" if found else "; its very clips"),
+        f"clips     {len(data)} of {len({key[:2] for key in data.keys})} subjects, {data.frames} frames each: "
+        + ", ".join(f"{name} {sizes[place]}" for place, name in enumerate(data.classes)),
+    ]
+
+
+def _fold_lines(settings: TrainConfig, data: FlowData, chosen: Sequence[Fold], run: Path) -> list[str]:
+    done = sum(is_done(run, fold.name) for fold in chosen)
+    lines = [f"folds     {len(chosen)}: {done} done, {len(chosen) - done} to do", ""]
+    width = max(len(fold.name) for fold in chosen) if chosen else 4
+    lines.append(f"  {'fold':<{width}}  state  test  train  steps  training clips per class")
+    for fold in chosen[:LISTED]:
+        counts = Counter(data.labels[i] for i in fold.train)
+        steps = settings.training.epochs * len(batches(fold.train, settings.training.batch_size))
+        classes = ", ".join(f"{name} {counts[place]}" for place, name in enumerate(data.classes))
+        state = "done" if is_done(run, fold.name) else "to do"
+        lines.append(
+            f"  {fold.name:<{width}}  {state:<5}  {len(fold.test):>4}  {len(fold.train):>5}  {steps:>5}  {classes}"
+        )
+        absent = [name for place, name in enumerate(data.classes) if not counts[place]]
+        if absent:
+            lines.append(f"  {'':<{width}}  no training clip of {', '.join(absent)}: it cannot be learned in this fold")
+    if len(chosen) > LISTED:
+        lines.append(f"  ... and {len(chosen) - LISTED} more")
+    return [*lines, ""]
+
+
+def _cost_lines(
+    settings: TrainConfig, data: FlowData, model: nn.Module, todo: Sequence[Fold], run: Path, device: str
+) -> list[str]:
+    learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    every = sum(p.numel() for p in model.parameters())
+    workers = 1 if settings.run.executor == "serial" else worker_count(settings, len(todo), device)
+    lines = [
+        f"model     {every / 1e6:.2f} M parameters, {learning / 1e6:.2f} M of them learn",
+        f"device    {device}, {settings.run.executor}"
+        + (f" x {workers}" if settings.run.executor == "processes" else "")
+        + f", {settings.run.threads_per_fold} CPU threads per fold",
+    ]
+    if not todo or settings.classifier.trained_at_once:
+        return [*lines, "time      nothing to train" if not todo else "time      no epochs: each fold takes seconds"]
+    seconds, frozen = _measure(settings, data, model, todo[0], run, device)
+    steps = sum(settings.training.epochs * len(batches(fold.train, settings.training.batch_size)) for fold in todo)
+    lines.append(
+        f"time      about {duration(steps * seconds / workers + frozen)}: {steps} steps of {seconds * 1000:.1f} ms "
+        f"(one measured)" + (f", {duration(frozen)} for the frozen features" if frozen else "")
+    )
+    states = 2 + (1 if settings.training.optimizer == "adamw" else 0) + (1 if settings.training.ema is not None else 0)
+    checkpoints = learning * 4 * states * 2
+    kept = len(todo) if settings.run.keep_checkpoints else min(workers, len(todo))
+    disk = kept * checkpoints + (len(todo) * every * 4 if settings.run.save_models else 0)
+    if isinstance(model, SLSTT) and settings.encoder.trainable != "all":
+        disk += _missing_bytes(open_features(model, data, settings, run))
+    folder = run
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if disk > free:
+        raise DataError(
+            f"{run}: the run needs about {disk / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; choose another --out"
+        )
+    return [*lines, f"disk      about {disk / 1e6:.0f} MB at most at a time; {free / 1e9:.0f} GB free in {folder}"]
+
+
+def _measure(
+    settings: TrainConfig, data: FlowData, model: nn.Module, fold: Fold, run: Path, device: str
+) -> tuple[float, float]:
+    """(seconds of one training step, seconds for all missing frozen features), each from one measurement."""
+    torch.set_num_threads(settings.run.threads_per_fold)
+    on = torch.device(device)
+    model = model.to(on).train()
+    indices = fold.train[: settings.training.batch_size]
+    targets = torch.tensor([data.labels[i] for i in indices], device=on)
+    weights = torch.ones(len(data.classes), device=on)
+    generator = torch.Generator().manual_seed(0)
+    state = FoldState(model, settings.training)
+    inputs, frozen_seconds, x = FlowInputs(data, settings, on, fold.train), 0.0, None
+    if isinstance(model, SLSTT) and settings.encoder.trainable != "all":
+        begun = time.perf_counter()
+        (_, flow), *_ = inputs.read([indices[:1]])
+        with torch.no_grad():
+            features = model.eval().frozen_features(inputs.plain(flow).flatten(0, 1)).unflatten(0, (1, data.frames))
+        model.train()
+        per_clip = time.perf_counter() - begun
+        store = open_features(model, data, settings, run)
+        frozen_seconds = len(store.missing()) * store.views * per_clip
+        x = features.expand(len(indices), *features.shape[1:]).float()
+    seconds = 0.0
+    for _ in range(2):  # the first one warms up
+        begun = time.perf_counter()
+        if x is None:
+            (_, flow), *_ = inputs.read([indices])
+            one_step(state, inputs.training(flow, generator), inputs.forward, targets, weights, settings)
+        else:
+            one_step(state, x, SLSTT.forward_from, targets, weights, settings)
+        if on.type == "cuda":
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - begun
+    return seconds, frozen_seconds
+
+
+def _missing_bytes(features: Features) -> int:
+    return len(features.missing()) * features.bytes_per_clip
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `12 min`, `3.5 h`, `2.1 days`."""
+    for size, unit in ((86400 * 2, 86400), (7200, 3600), (120, 60)):
+        if seconds >= size:
+            return f"{seconds / unit:.1f} {({86400: 'days', 3600: 'h', 60: 'min'})[unit]}"
+    return f"{seconds:.0f} s"

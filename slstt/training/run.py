@@ -1,0 +1,196 @@
+"""One start of `slstt-train`: what must hold beforehand, the folds, and the result at the end."""
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from slstt.config.train import TrainConfig
+from slstt.errors import ConfigError, DataError
+from slstt.evaluation.attention import AttentionInput
+from slstt.evaluation.metrics import confusion, summary, uf1_of
+from slstt.evaluation.predictions import read_predictions
+from slstt.evaluation.run import EvaluatedRun, fold_files
+from slstt.evaluation.tables import as_text, score_table
+from slstt.models.model_file import load_model
+from slstt.models.slstt import SLSTT, set_trainable
+from slstt.progress import Progress
+from slstt.training.executors import run_folds
+from slstt.training.folds import Fold, TrainingJob, audit, choose, make_folds
+from slstt.training.inputs import FlowData, FlowInputs, compute_features, open_features, read_data
+from slstt.training.run_folder import begin, fold_folder, is_done, locked, pool_finished
+from slstt.training.stopping import Stop
+from slstt.training.trainer import make_slstt
+
+ORPHAN_SECONDS = 60.0
+"""How long the only command at a run waits for a fold: a worker of a killed predecessor may still be saving it.
+
+Under Ray a task waits for ever: the fold's holder is either alive, and then finishes it, or the kernel lets go of it.
+"""
+
+
+def machine_problems(settings: TrainConfig) -> list[str]:
+    """What the network's sizes or this installation rule out, each with the fix."""
+    found = []
+    try:
+        with torch.device("meta"):
+            model = SLSTT(**settings.model.model_dump(exclude={"pretrained"}))
+        set_trainable(model, settings.encoder.trainable)
+    except ConfigError as error:
+        found += error.problems
+    if settings.run.device.startswith("cuda") and not torch.cuda.is_available():
+        found.append(f"'run.device': {settings.run.device}, but torch sees no GPU; use run.device=cpu or auto")
+    if settings.run.executor == "ray" and importlib.util.find_spec("ray") is None:
+        found.append("'run.executor': ray is not installed; pip install 'slstt[ray]'")
+    if settings.run.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        found.append("'run.tensorboard': TensorBoard is not installed; pip install 'slstt[tensorboard]'")
+    return found
+
+
+def device_of(settings: TrainConfig) -> str:
+    """`run.device` with `auto` decided."""
+    if settings.run.device != "auto":
+        return settings.run.device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def check(settings: TrainConfig, run: Path, wanted: Sequence[str] | None, shard: tuple[int, int] | None) -> None:
+    """Print what a start would do; touches nothing. Raises what would keep it from starting."""
+    from slstt.training.check import check as check_run
+
+    for line in check_run(settings, run, wanted, shard, device_of(settings)):
+        print(line)
+    print("nothing was written (--check)")
+
+
+def train(
+    settings: TrainConfig,
+    run: Path,
+    wanted: Sequence[str] | None,
+    shard: tuple[int, int] | None,
+    stop: Stop,
+    quiet: bool,
+) -> int:
+    """Train what is not done, pool, print; returns the exit code. Raises KeyboardInterrupt after a good early end."""
+    if settings.model.pretrained is not None:
+        from slstt.models.model_file import find_weights
+
+        find_weights(settings.model.pretrained)
+    data = read_data(settings.data, settings.model.image_size)
+    folds = make_folds(settings, data)
+    chosen = choose(folds, wanted, shard)
+    for fold in folds:
+        audit(fold, data.keys, fold.train)
+    partial = wanted is not None or shard is not None
+    device = device_of(settings)
+    with ExitStack() as stack:
+        busy = f"{run}: another slstt-train is at work there; wait for it, or share the folds with --shard i/n"
+        stack.enter_context(locked(run / ".lock", shared=partial, wait=0.0, busy=busy))
+        begin(run, settings, data, folds, device)
+        if settings.encoder.trainable != "all":
+            prepare_features(settings, data, run, torch.device(device), quiet)
+        patience = None if settings.run.executor == "ray" else 0.0 if partial else ORPHAN_SECONDS
+        job = TrainingJob(settings, run, tuple(folds), data.fingerprint, device, patience)
+        failed = _train_folds(job, data, folds, chosen, stop, quiet)
+        pooled, unfinished = pool_finished(run, folds)
+    if stop() and sum(not is_done(run, fold.name) for fold in chosen) > failed:
+        raise KeyboardInterrupt
+    if pooled is not None:
+        count = len(folds) - len(unfinished)
+        title = f"PARTIAL: {count} of {len(folds)} folds" if unfinished else f"All {count} folds"
+        print(as_text(score_table(summary(pooled, settings.data.protocol, settings.selection.method), title)))
+        print(f"\nreport and figures: slstt-eval {run}", flush=True)
+    return 1 if failed else 0
+
+
+def prepare_features(settings: TrainConfig, data: FlowData, run: Path, device: torch.device, quiet: bool) -> int:
+    """Compute the frozen encoder's missing features, once for all folds; returns the number of frames encoded."""
+    model = make_slstt(settings, len(data.classes))
+    features = open_features(model, data, settings, run)
+    with locked(features.folder / ".lock"):  # of several shards one computes, the others find it done
+        missing = len(features.missing())
+        if not missing:
+            return 0
+        inputs = FlowInputs(data, settings, device, ())
+        with Progress("features", len(data), done=len(data) - missing, quiet=quiet) as bar:
+            return compute_features(features, model, inputs.plain, settings, device, bar.advance)
+
+
+def _train_folds(
+    job: TrainingJob, data: FlowData, folds: Sequence[Fold], chosen: Sequence[Fold], stop: Stop, quiet: bool
+) -> int:
+    """Train the chosen folds that are not done; returns the number of failed ones."""
+    todo = [fold.name for fold in chosen if not is_done(job.run, fold.name)]
+    matrix = np.zeros((len(data.classes), len(data.classes)), dtype=np.int64)
+    for fold in folds:
+        if is_done(job.run, fold.name):
+            matrix += _confusion(job.run, fold.name, data.classes)
+    epochs = job.settings.training.epochs
+    reached = dict.fromkeys(todo, 0)
+    failed = 0
+    with (
+        Progress("folds", len(chosen), done=len(chosen) - len(todo), unit="fold", quiet=quiet) as bar,
+        Progress("epochs", len(todo) * epochs, unit="epoch", quiet=quiet, position=1) as steps,
+    ):
+
+        def report(name: str, epoch: int) -> None:
+            steps.advance(epoch - reached[name], fold=name)
+            reached[name] = epoch
+
+        stop.graceful = True
+        for outcome in run_folds(job, todo, data, stop, report, bar.say):
+            match outcome.status:
+                case "done":
+                    matrix += _confusion(job.run, outcome.name, data.classes)
+                    report(outcome.name, epochs)
+                    bar.advance(1, uf1=f"{float(uf1_of(matrix)):.3f}")
+                case "failed":
+                    failed += 1
+                    bar.say(f"{outcome.name}: failed: {outcome.reason}")
+                    bar.advance(0, failed=failed)
+                case "busy":
+                    bar.say(f"{outcome.name}: {outcome.reason}")
+    return failed
+
+
+def _confusion(run: Path, name: str, classes: Sequence[str]) -> np.ndarray:
+    predictions = read_predictions(fold_folder(run, name) / "predictions.csv")
+    return confusion(predictions.true, predictions.predicted, classes)
+
+
+CLIPS_PER_FOLD = 12
+"""At most, evenly taken: enough for a mean, bounded for large models on a laptop."""
+
+
+def shown_clips(run: EvaluatedRun, quiet: bool = False) -> Iterator[AttentionInput]:
+    """Each fold's model with its left-out subject's clips (of several seeds: the first seed's).
+
+    Raises DataError where the run kept no models (`run.save_models`), no settings, or where its data is gone.
+    """
+    models = fold_files(run, "model.safetensors")
+    if not models or not run.settings:
+        raise DataError(
+            f"{run.folder}: holds no models of its folds (folds/*/model.safetensors); "
+            "train with run.save_models=true to look at their attention"
+        )
+    try:
+        settings = TrainConfig.model_validate(dict(run.settings))
+    except ValueError as error:
+        raise DataError(f"{run.folder}/config.resolved.yaml: not the settings of this version") from error
+    data = read_data(settings.data, settings.model.image_size)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with Progress("attention", len(models), unit="fold", quiet=quiet) as progress:
+        for fold in make_folds(settings, data):
+            if fold.name not in models:
+                continue
+            inputs = FlowInputs(data, settings, device, fold.train if settings.data.normalize == "train" else ())
+            step = -(-len(fold.test) // CLIPS_PER_FOLD)
+            chosen = fold.test[::step]
+            flow = data.batch(chosen).float().to(device)
+            classes = [data.classes[data.labels[i]] for i in chosen]
+            model = load_model(models[fold.name]).to(device)
+            yield AttentionInput(model, inputs.plain(flow), flow, classes)
+            progress.advance()

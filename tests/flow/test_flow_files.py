@@ -1,0 +1,104 @@
+"""The flow file: equal bytes for equal content, and no damage goes unnoticed."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+
+from slstt.errors import DataError
+from slstt.flow.flow_files import flow_path, read_fingerprint, read_flow, read_whole, write_flow
+
+
+def _flow(seed: int = 0, frames: int = 3, side: int = 8) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(frames, 2, side, side)).astype(np.float32)
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    path = flow_path(tmp_path, ("samm", "006", "006_1_2"))
+    write_flow(path, _flow(), "0123", {"square": [1, 2, 3], "why": 'a "quoted" wörd'}, {"points": np.arange(4.0)})
+    return path
+
+
+def test_path_is_the_documented_one(tmp_path: Path) -> None:
+    assert flow_path(tmp_path, ("samm", "006", "006_1_2")) == tmp_path / "flow/samm/006/006_1_2.safetensors"
+
+
+def test_what_is_written_is_read_back_as_float16(written: Path) -> None:
+    flow = read_flow(written)
+    assert flow.dtype == np.float16 and flow.shape == (3, 2, 8, 8)
+    assert np.array_equal(flow, _flow().astype(np.float16))
+    assert read_fingerprint(written) == "0123"
+    tensors, about = read_whole(written)
+    assert about == {"square": [1, 2, 3], "why": 'a "quoted" wörd'}
+    assert np.array_equal(tensors["points"], np.arange(4.0))
+
+
+def test_the_file_is_ordinary_safetensors_with_key_flow(written: Path) -> None:
+    with safe_open(written, "np") as opened:
+        assert np.array_equal(opened.get_tensor("flow"), read_flow(written))
+
+
+def test_equal_content_gives_equal_bytes_and_no_part_is_left(tmp_path: Path) -> None:
+    for name in "ab":
+        write_flow(tmp_path / name, _flow(), "f", {"x": 1, "y": [2]}, {"p": np.zeros(3), "q": np.ones(2)})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_one_changed_byte_anywhere_is_noticed(written: Path, data: st.DataObject) -> None:
+    raw = bytearray(written.read_bytes())
+    at = data.draw(st.integers(0, len(raw) - 1))
+    raw[at] ^= data.draw(st.integers(1, 255))
+    other = written.with_name("changed")
+    other.write_bytes(raw)
+    with pytest.raises(DataError, match=r"changed: damaged .* run slstt-preprocess again"):
+        read_flow(other)
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_file_cut_anywhere_is_noticed(written: Path, data: st.DataObject) -> None:
+    raw = written.read_bytes()
+    other = written.with_name("cut")
+    other.write_bytes(raw[: data.draw(st.integers(0, len(raw) - 1))])
+    with pytest.raises(DataError, match="damaged"):
+        read_flow(other)
+
+
+def test_bytes_behind_the_end_are_noticed(written: Path) -> None:
+    written.write_bytes(written.read_bytes() + b"\0")
+    with pytest.raises(DataError, match="damaged"):
+        read_flow(written)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 8, b"\xff" * 64, b"a text file, long enough for a header"])
+def test_files_of_another_kind_are_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "clip.safetensors"
+    path.write_bytes(content)
+    for read in (read_flow, read_whole, read_fingerprint):
+        with pytest.raises(DataError, match=r"clip\.safetensors: damaged or not a flow file"):
+            read(path)
+
+
+def test_a_missing_file_names_the_fix(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="not found; run slstt-preprocess"):
+        read_flow(tmp_path / "absent.safetensors")
+
+
+def test_flow_that_is_not_finite_is_never_stored(tmp_path: Path) -> None:
+    flow = _flow()
+    flow[0, 0, 0, 0] = 1e6  # beyond float16
+    with pytest.raises(DataError, match="not finite"):
+        write_flow(tmp_path / "clip", flow, "f")
+    assert not (tmp_path / "clip").exists()
+
+
+def test_a_wrong_shape_is_a_programming_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"\(T, 2, H, W\)"):
+        write_flow(tmp_path / "clip", np.zeros((2, 8, 8)), "f")

@@ -1,0 +1,254 @@
+"""Spotting: intervals on made motion, and on rendered recordings with blinks, a swaying head and faces that vanish."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import motion_in_given_interval as drawn
+from hypothesis import settings as trials
+from hypothesis import strategies as st
+from rendered_frames import Rendered
+
+from slstt.errors import ConfigError, DataError
+from slstt.face.landmarks import LandmarkDetector
+from slstt.prediction.face_motion import FaceMotion, Interval, measure_face_motion, motion_in_given_interval
+from slstt.prediction.recording import Recording, open_recordings
+from slstt.prediction.spotting import SpottingSettings, excursions, find_intervals, lagged, strength
+
+PATCHES = 60
+SETTINGS = SpottingSettings()
+Write = Callable[[str, np.ndarray], Recording]
+
+
+def _bump(count: int, onset: int, length: int, share: float = 0.5) -> np.ndarray:
+    """A triangle (count,) of height 1: no shape that the code knows."""
+    apex = onset + max(1, round(share * length))
+    return np.interp(np.arange(count), [onset, apex, onset + length], [0, 1, 0])
+
+
+def _moved(curve: np.ndarray, height: float = 8.0, noise: float = 0.5, seed: int = 0) -> np.ndarray:
+    """Motion (n, PATCHES, 2) of which a quarter of the patches take part in `curve`, with noise over all."""
+    generator = np.random.default_rng(seed)
+    direction = generator.normal(0, 1, (PATCHES, 2))
+    direction *= height / np.hypot(*direction.T)[:, None]
+    direction[PATCHES // 4 :] = 0
+    moved = curve[:, None, None] * direction + generator.normal(0, noise, (len(curve), PATCHES, 2))
+    return moved.astype(np.float16)
+
+
+def _found(moved: np.ndarray, rate: float = 100.0, settings: SpottingSettings = SETTINGS) -> list[Interval]:
+    return find_intervals([(0, moved)], rate, settings)
+
+
+@trials(max_examples=25)
+@drawn(
+    rate=st.sampled_from([60.0, 100.0, 200.0]),
+    seconds=st.floats(0.14, 0.44),
+    share=st.floats(0.3, 0.7),
+    seed=st.integers(0, 99),
+)
+def test_a_short_excursion_is_found_whole_at_any_rate(rate: float, seconds: float, share: float, seed: int) -> None:
+    onset, length = round(1.5 * rate), round(seconds * rate)
+    curve = _bump(round(4 * rate), onset, length, share)
+    (found,) = _found(_moved(curve, seed=seed), rate)
+    shared = min(found.offset, onset + length) - max(found.onset, onset)
+    assert shared / (max(found.offset, onset + length) - min(found.onset, onset)) > 0.6
+    assert abs(found.apex - np.argmax(curve)) <= max(2, 0.03 * rate)
+    assert found.onset < found.apex < found.offset and found.source == "spotted"
+    assert 5 < found.strength < 9, "of 8 thousandths, less what smoothing takes"
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [
+        np.zeros(400),
+        np.linspace(0, 1, 400),
+        np.interp(np.arange(400), [190, 205], [0, 1]),
+        np.interp(np.arange(400), [205, 215], [1, 0]),
+        _bump(400, 150, 100),
+        np.sin(np.arange(400) / 100 * 2 * np.pi * 0.5),
+        np.eye(1, 400, 200)[0],
+    ],
+    ids=["rest", "drift", "rise that stays", "fall that stays", "a second long", "slow wave", "one frame"],
+)
+def test_what_does_not_come_and_go_in_the_limits_is_none(curve: np.ndarray) -> None:
+    assert _found(_moved(curve)) == []
+
+
+def test_the_limits_are_times_and_are_kept() -> None:
+    moved = _moved(_bump(600, 100, 12) + _bump(600, 250, 25) + _bump(600, 400, 44))
+    assert len(_found(moved)) == 3
+    assert [i.apex // 100 for i in _found(moved, settings=replace(SETTINGS, longest_ms=350.0))] == [1, 2]
+    assert [i.apex // 100 for i in _found(moved, settings=replace(SETTINGS, shortest_ms=180.0))] == [2, 4]
+    assert _found(moved, settings=replace(SETTINGS, weakest=10.0)) == []
+    assert len(_found(moved, rate=20)) == 0, "at 20 frames a second the same frames last 0.6 s and more"
+
+
+def test_the_threshold_follows_the_recordings_own_unrest() -> None:
+    curve = _bump(2000, 1000, 30)
+    assert len(_found(_moved(curve, height=4, noise=0.5))) == 1
+    assert _found(_moved(curve, height=4, noise=4.0)) == []
+
+
+def test_stretches_are_apart_and_judged_together() -> None:
+    one, other = _moved(_bump(300, 100, 30), seed=1), _moved(_bump(300, 150, 20), seed=2)
+    first, second = find_intervals([(50, one), (1000, other)], 100.0, SETTINGS)
+    assert abs(first.apex - 165) <= 2 and abs(second.apex - 1160) <= 2
+    assert find_intervals([], 100.0, SETTINGS) == [] and find_intervals([(0, one[:2])], 100.0, SETTINGS) == []
+
+
+def test_long_recordings_are_worked_on_in_blocks_without_seams(monkeypatch: pytest.MonkeyPatch) -> None:
+    moved = _moved(_bump(500, 100, 30) + _bump(500, 190, 25))
+    whole = lagged(moved, 12), excursions(moved, 20), _found(moved)
+    monkeypatch.setattr("slstt.prediction.face_motion.BLOCK", 64)
+    blocks = lagged(moved, 12), excursions(moved, 20), _found(moved)
+    assert np.array_equal(whole[0], blocks[0], equal_nan=True)
+    assert np.array_equal(whole[1], blocks[1]) and whole[2] == blocks[2]
+
+
+def test_strength_is_the_mean_of_the_strongest_fifth() -> None:
+    motion = np.zeros((1, 10, 2))
+    motion[0, 3], motion[0, 7], motion[0, 9] = (3, 4), (0, 3), (1, 0)
+    assert strength(motion)[0] == pytest.approx((5 + 3) / 2)
+
+
+@pytest.fixture(scope="module")
+def write(tmp_path_factory: pytest.TempPathFactory) -> Write:
+    """Writes grey frames (n, H, W) as a video of good quality and opens it."""
+
+    def made(name: str, frames: np.ndarray) -> Recording:
+        path = tmp_path_factory.mktemp("video") / f"{name}.avi"
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 100.0, frames.shape[:0:-1])
+        writer.set(cv2.VIDEOWRITER_PROP_QUALITY, 95)
+        for frame in frames:
+            writer.write(cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR))
+        writer.release()
+        return open_recordings(path)[0]
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def whole(rendered: Rendered, write: Write) -> Recording:
+    return write("whole", rendered.frames)
+
+
+@pytest.fixture(scope="module")
+def watched(whole: Recording, detector: LandmarkDetector) -> FaceMotion:
+    return measure_face_motion(whole, detector=detector)
+
+
+def test_every_expression_of_a_recording_is_spotted_and_no_blink(rendered: Rendered, watched: FaceMotion) -> None:
+    assert max(part.lids.max() for part in rendered.drawn.parts) > 0.9, "there are blinks"
+    assert len(watched.intervals) == len(rendered.drawn.micro) > 0
+    for found, true in zip(watched.intervals, rendered.drawn.micro, strict=True):
+        assert abs(found.apex - true.apex) <= 3
+        shared = min(found.offset, true.offset) - max(found.onset, true.onset)
+        assert shared / (max(found.offset, true.offset) - min(found.onset, true.onset)) >= 0.5
+
+
+def test_what_is_watched_covers_every_frame(rendered: Rendered, watched: FaceMotion) -> None:
+    count = rendered.drawn.count
+    assert watched.landmarks.shape == (count, 68, 2) and watched.landmarks.dtype == np.float32
+    assert watched.still.shape == (count, 2, 3) and watched.still.dtype == np.float64
+    assert watched.intensity.shape == (count,) and watched.intensity.dtype == np.float32
+    assert watched.faces.shape == (count,) and set(watched.faces) == {1}
+    assert np.isfinite(watched.landmarks).all() and np.isfinite(watched.still).all() and watched.remarks == ()
+    inside = np.zeros(count, bool)
+    for found in rendered.drawn.expressions:
+        inside[found.onset : found.offset + 13] = True  # the lag after it, too
+    assert np.nanmax(watched.intensity[inside]) > 2 * np.nanquantile(watched.intensity[~inside], 0.95)
+
+
+def test_a_lost_face_is_remarked_and_no_interval_spans_it(
+    rendered: Rendered, write: Write, detector: LandmarkDetector
+) -> None:
+    true = rendered.drawn.micro[0]
+    frames = rendered.frames[: true.offset + 80].copy()
+    frames[true.apex - 1 : true.apex + 3] = 128
+    advanced: list[int] = []
+    seen = measure_face_motion(write("lost", frames), advance=advanced.append, detector=detector)
+    lost = np.isnan(seen.landmarks).all(axis=(1, 2))
+    assert lost[true.apex - 1 : true.apex + 3].all() and lost.sum() < 80
+    assert np.array_equal(lost, np.isnan(seen.still).all(axis=(1, 2))) and np.isnan(seen.intensity[lost]).all()
+    assert any("no face at" in line and " s" in line for line in seen.remarks)
+    assert all(not lost[i.onset : i.offset + 1].any() for i in seen.intervals)
+    assert sum(advanced) == len(frames)
+
+
+def test_recordings_without_a_face_are_refused(write: Write, detector: LandmarkDetector) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (12, 120, 160), dtype=np.uint8)
+    with pytest.raises(DataError, match="no face found on any of 12 frames"):
+        measure_face_motion(write("noise", noise), detector=detector)
+
+
+def test_a_frozen_picture_holds_no_expression(rendered: Rendered, detector: LandmarkDetector, tmp_path: Path) -> None:
+    for number in range(130):  # a video's own compression would not keep them equal
+        cv2.imwrite(str(tmp_path / f"{number}.bmp"), rendered.frames[0])
+    seen = measure_face_motion(open_recordings(tmp_path, 100)[0], detector=detector)
+    assert seen.intervals == () and np.nanmax(seen.intensity) < 1e-3
+
+
+def test_missing_frames_are_remarked(whole: Recording, detector: LandmarkDetector, tmp_path: Path) -> None:
+    short = replace(whole, count=2 * (whole.count or 0))
+    seen = motion_in_given_interval(short, 0, None, 40, detector=detector)
+    assert seen.remarks == (), "not read to its end"
+    for number, picture in whole.frames(0, 30):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), picture)
+    (frames,) = open_recordings(tmp_path, 100)
+    (tmp_path / "12.png").write_bytes(b"")
+    remarks = measure_face_motion(replace(frames, count=60), detector=detector).remarks
+    assert any("1 of 30 frames cannot be decoded (12.png)" in line for line in remarks)
+    assert any("says 60 frames, but only 30 can be read" in line for line in remarks)
+
+
+def test_a_given_interval_is_taken_and_its_apex_found(
+    rendered: Rendered, whole: Recording, detector: LandmarkDetector
+) -> None:
+    true = rendered.drawn.micro[1]
+    seen = motion_in_given_interval(whole, true.onset, None, true.offset, detector=detector)
+    (found,) = seen.intervals
+    assert (found.onset, found.offset, found.source) == (true.onset, true.offset, "given")
+    assert abs(found.apex - true.apex) <= 3 and found.strength > 3
+    assert len(seen.landmarks) == true.offset + 1
+    assert np.isnan(seen.landmarks[: true.onset]).all() and np.isfinite(seen.landmarks[true.onset :]).all()
+    assert seen.remarks == ()
+    (found,) = motion_in_given_interval(whole, true.onset, true.apex, detector=detector).intervals
+    assert (found.apex, found.offset) == (true.apex, rendered.drawn.count - 1)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "reasons"),
+    [
+        ((-1, None, None), ["--onset -1: not in"]),
+        ((599_999, None, None), ["--onset 599999: not in"]),
+        ((10, None, 10), ["--offset 10: must come after --onset 10"]),
+        ((10, 10, 20), ["--apex 10: must come after --onset 10 and not after --offset 20"]),
+        ((10, 21, 20), ["--apex 21: must come after"]),
+        ((10, 5, 99_999), ["--offset 99999: beyond the last frame", "--apex 5: must come after"]),
+    ],
+)
+def test_numbers_out_of_order_or_outside_are_all_named(
+    whole: Recording, numbers: tuple[int, int | None, int | None], reasons: list[str]
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        motion_in_given_interval(whole, *numbers)
+    assert len(caught.value.problems) == len(reasons)
+    assert all(reason in line for reason, line in zip(reasons, caught.value.problems, strict=True))
+
+
+def test_a_given_end_that_the_file_only_promises_is_named(whole: Recording, detector: LandmarkDetector) -> None:
+    count = whole.count or 0
+    unknown = replace(whole, count=None)
+    with pytest.raises(ConfigError, match=f"--offset {count + 5}: .* ends with frame {count - 1}"):
+        motion_in_given_interval(unknown, count - 20, None, count + 5, detector=detector)
+
+
+def test_a_given_onset_without_a_face_is_named(rendered: Rendered, write: Write, detector: LandmarkDetector) -> None:
+    frames = rendered.frames[:40].copy()
+    frames[:10] = 128
+    with pytest.raises(DataError, match="no face on frame 2, the onset"):
+        motion_in_given_interval(write("late", frames), 2, None, 30, detector=detector)

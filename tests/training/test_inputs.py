@@ -1,0 +1,144 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from tiny_runs import tiny, write_cache
+
+from slstt.config.train import Data
+from slstt.datasets.clips import Clip, read_index, write_index
+from slstt.errors import DataError
+from slstt.flow.encoding import encode, resized
+from slstt.flow.flow_files import flow_path, read_flow, write_flow
+from slstt.training.inputs import FlowData, read_data
+
+
+def data_of(root: Path, size: int = 16, **more) -> FlowData:
+    return read_data(Data(root=root, protocol="smic_sde", **more), size)
+
+
+def test_clips_come_sorted_with_the_protocols_classes(flow_root: Path) -> None:
+    data = data_of(flow_root)
+    assert len(data) == 18 and list(data.keys) == sorted(data.keys) and (data.frames, data.channels) == (3, 2)
+    index = {clip.key: clip.emotion for clip in read_index(flow_root / "index.csv")}
+    assert [data.classes[label] for label in data.labels] == [index[key] for key in data.keys]
+    for i in (0, 7, 17):
+        assert np.array_equal(data.clip(i).numpy(), read_flow(flow_path(flow_root, data.keys[i])))
+
+
+def test_a_smaller_picture_has_shorter_vectors() -> None:
+    flow = torch.ones(2, 2, 32, 64, dtype=torch.float16) * torch.tensor([6.0, -4.0])[:, None, None].half()
+    small = resized(flow, 16)
+    assert small.shape == (2, 2, 16, 16) and small.dtype == torch.float16
+    assert torch.equal(small[:, 0], torch.full((2, 16, 16), 1.5).half())
+    assert torch.equal(small[:, 1], torch.full((2, 16, 16), -2.0).half())
+    assert resized(flow[..., :32], 32) is not None and torch.equal(resized(flow[..., :32], 32), flow[..., :32])
+
+
+def test_statistics_are_those_of_the_named_clips_and_no_others(flow_root: Path) -> None:
+    data = data_of(flow_root)
+    chosen = [0, 3, 11]
+    mean, deviation = data.statistics(chosen, "uv_magnitude")
+    pictures = encode(data.batch(chosen).float(), "uv_magnitude").double().transpose(1, 2).transpose(0, 1).flatten(1)
+    torch.testing.assert_close(mean.double(), pictures.mean(1), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(deviation.double(), pictures.std(1, correction=0), rtol=1e-5, atol=1e-6)
+    others = data.statistics([1, 2], "uv_magnitude")
+    assert not torch.equal(mean, others[0])
+
+
+def test_memory_is_bounded_and_changes_nothing(flow_root: Path) -> None:
+    bounded, free = data_of(flow_root, memory_gb=4 * 3 * 2 * 16 * 16 * 2 / 1e9), data_of(flow_root)
+    for i in range(len(free)):
+        assert torch.equal(bounded.clip(i), free.clip(i))
+    assert len(bounded.held) == 4 and len(free.held) == len(free)
+
+
+def test_equal_data_elsewhere_has_the_same_name_and_one_changed_clip_another(tmp_path: Path, flow_root: Path) -> None:
+    copy = write_cache(tmp_path / "copy")
+    assert data_of(copy).fingerprint == data_of(flow_root).fingerprint
+    path = flow_path(copy, data_of(copy).keys[0])
+    write_flow(path, read_flow(path) * 2, "another flow")
+    assert data_of(copy).fingerprint != data_of(flow_root).fingerprint
+
+
+def test_everything_wrong_with_a_cache_is_told_at_once(tmp_path: Path) -> None:
+    root = write_cache(tmp_path / "cache")
+    data = data_of(root)
+    flow_path(root, data.keys[0]).unlink()
+    flow_path(root, data.keys[5]).write_bytes(b"x" * 40)
+    with pytest.raises(DataError) as caught:
+        read_data(Data(root=(root, tmp_path / "absent"), protocol="smic_sde"), 16)
+    text = "\n".join(caught.value.problems)
+    assert "absent: no index.csv; run slstt-preprocess" in text
+    assert data.keys[0][2] in text and data.keys[5][2] in text and len(caught.value.problems) == 3
+
+
+def test_the_same_clips_from_two_folders_are_refused(flow_root: Path) -> None:
+    with pytest.raises(DataError, match="is listed twice"):
+        read_data(Data(root=(flow_root, flow_root), protocol="smic_sde"), 16)
+
+
+def test_a_protocol_of_other_data_sets_finds_no_clip(flow_root: Path) -> None:
+    with pytest.raises(DataError, match="no clip of the protocol casme2_sde"):
+        read_data(Data(root=flow_root, protocol="casme2_sde"), 16)
+
+
+def test_clips_of_other_data_sets_and_left_out_emotions_are_not_read(tmp_path: Path) -> None:
+    clips = [
+        Clip("casme2", "sub01", "EP01", "happiness", 1, 2, 3, Path()),
+        Clip("casme2", "sub02", "EP01", "sadness", 1, 2, 3, Path()),
+        Clip("samm", "006", "006_1", "happiness", 1, 2, 3, Path()),
+        Clip("casme2", "sub03", "EP01", "disgust", 1, 2, 3, Path()),
+    ]
+    for clip in clips:
+        write_flow(flow_path(tmp_path, clip.key), np.zeros((1, 2, 8, 8)), "f")
+    write_index(tmp_path / "index.csv", clips)
+    data = read_data(Data(root=tmp_path, protocol="casme2_sde"), 8)
+    assert [key[1] for key in data.keys] == ["sub01", "sub03"]
+    assert [data.classes[label] for label in data.labels] == ["happiness", "disgust"]
+
+
+def test_clips_of_different_length_are_named(tmp_path: Path) -> None:
+    root = write_cache(tmp_path)
+    key = data_of(root).keys[4]
+    write_flow(flow_path(root, key), np.zeros((5, 2, 16, 16)), "longer")
+    with pytest.raises(DataError, match=f"{key[2]}.*5 frames.*3"):
+        data_of(root).batch([3, 4])
+
+
+def flow_map_folder(root: Path) -> Path:
+    generator = np.random.default_rng(0)
+    rows = ["dataset,subject,clip,label"]
+    for dataset, subject, clip, label in (
+        ("casme2", "sub01", "EP02_01f", "positive"),
+        ("casme2", "sub02", "EP01_11f", "negative"),
+        ("smic", "s01", "s01_ne_01", "negative"),
+        ("smic", "s02", "s02_sur_01", "surprise"),
+    ):
+        picture = generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        cv2.imwrite(str(root / f"{subject}_{clip} .png"), picture)
+        rows.append(f"{dataset},{subject},{clip},{label}")
+    (root / "labels.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+def test_flow_maps_become_clips_of_one_frame(tmp_path: Path) -> None:
+    root = flow_map_folder(tmp_path)
+    settings = Data(kind="flow_maps", root=root, protocol="cde_casme2_smic")
+    data = read_data(settings, 8)
+    assert (len(data), data.frames, data.channels) == (4, 1, 3)
+    assert [data.classes[label] for label in data.labels] == ["positive", "negative", "negative", "surprise"]
+    batch = data.batch([0, 3])
+    assert batch.shape == (2, 1, 3, 8, 8) and batch.min() >= -1 and batch.max() <= 1
+    blue_green_red = cv2.imread(str(root / "sub01_EP02_01f .png"))
+    assert torch.allclose(batch[0, 0, 0], torch.from_numpy(blue_green_red[..., 2] / 127.5 - 1).float())
+    only_smic = read_data(settings.model_copy(update={"protocol": "smic_sde"}), 8)
+    assert [key[0] for key in only_smic.keys] == ["smic", "smic"]
+    with pytest.raises(DataError, match=r"set model\.image_size=8"):
+        read_data(settings, 28)
+
+
+def test_the_settings_reach_the_data(flow_root: Path) -> None:
+    settings = tiny(flow_root)
+    assert read_data(settings.data, settings.model.image_size).classes == ("negative", "positive", "surprise")
