@@ -15,7 +15,6 @@ import yaml
 from slstt.datasets.clips import name_of
 from slstt.datasets.protocols import PROTOCOLS, manifest_difference
 from slstt.errors import DataError
-from slstt.evaluation.compare import selection_gap, selection_table
 from slstt.evaluation.metrics import SCORES, scores_of, subject_confusions, summary_of
 from slstt.evaluation.predictions import Predictions, pool, read_predictions, shortened
 from slstt.evaluation.tables import Table, class_table, confusion_table, published_table, score_table, seed_table
@@ -258,6 +257,8 @@ def evaluate(run: EvaluatedRun) -> dict[str, Any]:
     Several seeds are pooled: their confusion matrices are summed per subject, so that a resampled subject brings its
     clips of every seed. "seeds" then tells each seed's scores, their mean and spread.
     """
+    from slstt.evaluation.compare import selection_gap  # here: compare reads runs
+
     declared = run.setting("data.protocol")
     name = naming(run.predictions, declared if isinstance(declared, str) else None)
     per_seed = {seed: subject_confusions(predictions) for seed, predictions in run.seeds.items()}
@@ -296,6 +297,8 @@ def evaluate(run: EvaluatedRun) -> dict[str, Any]:
 
 def result_tables(metrics: Mapping[str, Any]) -> list[Table]:
     """The tables that terminal, report, Markdown and LaTeX show, in order."""
+    from slstt.evaluation.compare import selection_table  # here: compare reads runs
+
     title = metrics["protocol_title"] + (", PARTIAL" if metrics["partial"] else "")
     tables = (
         score_table(metrics, f"Result: {title}"),

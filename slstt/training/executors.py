@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from slstt.training.folds import FoldOutcome, FoldTrainer, TrainingJob
+from slstt.training.loso import FoldOutcome, FoldTrainer, TrainingJob
 from slstt.training.inputs import FlowData
 
 
