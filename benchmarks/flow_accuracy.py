@@ -1,6 +1,6 @@
 """Which flow is best: how much of a known small motion each method measures, and what it costs.
 
-    OMP_NUM_THREADS=1 python benchmarks/flow_accuracy.py --markdown             # 6 minutes
+    OMP_NUM_THREADS=1 python benchmarks/flow_accuracy.py --markdown             # 7 minutes
     python benchmarks/flow_accuracy.py --on portraits --faces SMIC --peaks 1    # a part of it
     python benchmarks/flow_accuracy.py --portraits FOLDER --enlarge-at-most 1.3
 
@@ -12,8 +12,8 @@ cut resized to 384 pixels (SAMM's is shrunk by that). The frames reach it as in 
 
 Printed: the end-point error over the face in pixels of the frame, and the share of the true flow that is measured (its
 least-squares factor, 1: all of it), both the median over the scenes with the quartiles; the share of the scenes in
-which the error is below that of Farneback at native size; and milliseconds a frame for 11 fields from one onset at one
-thread, resizing and grey conversion included (median and range of the rounds).
+which the error is below that of Farneback at native size; and milliseconds of processor time a frame, for 11 fields
+from one onset at one thread, cutting, resizing and grey conversion included (median and range of the rounds).
 
 A smooth warp flatters large windows: real skin also folds and slides, which a wide window smears and this benchmark
 does not show. So no window is tuned here. Farneback has the published parameters, and DIS the presets of OpenCV;
@@ -99,10 +99,10 @@ def measure(scenes: Iterator[tuple[float, Scene]], methods: Sequence[str], netwo
         frames = [timed.frames[0], *(timed.frames[1 + n % 2] for n in range(FIELDS))]
         for _ in range(rounds):
             for (method, at), row in rows.items():
-                started = time.perf_counter()
+                started = time.process_time()
                 size = None if at == "native" else network
                 METHODS[method](np.stack([cut(frame, timed.square, size) for frame in frames]))
-                row.milliseconds.append((time.perf_counter() - started) / FIELDS * 1000)
+                row.milliseconds.append((time.process_time() - started) / FIELDS * 1000)
     return rows
 
 
@@ -150,12 +150,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--subjects", type=int, default=12, help="rendered faces")
     parser.add_argument("--portraits", type=Path, metavar="FOLDER")
     parser.add_argument("--enlarge-at-most", type=float, default=np.inf, help="leave out portraits of smaller faces")
+    parser.add_argument("--noise", type=float, default=1.0, help="sensor noise, times that of a clip of difficulty 0.5")
     parser.add_argument("--rounds", type=int, default=5, help="readings of the milliseconds")
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--markdown", action="store_true", help="print Markdown tables")
     chosen = parser.parse_args(argv)
-    if min(chosen.peaks) <= 0 or chosen.network < 32 or min(chosen.subjects, chosen.rounds) < 1:
-        parser.error("--peaks must be above 0, --network at least 32, --subjects and --rounds at least 1")
+    if min(chosen.peaks) <= 0 or chosen.noise < 0 or chosen.network < 32 or min(chosen.subjects, chosen.rounds) < 1:
+        parser.error("--peaks above 0, --noise 0 or more, --network 32 or more, --subjects and --rounds 1 or more")
     cv2.setNumThreads(1)
     try:
         portraits = read_portraits(chosen.portraits) if "portraits" in chosen.on else []
@@ -174,10 +175,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{material}, {face} ...", file=sys.stderr)
             if material == "portraits":
                 kept = [p for p in portraits if side / p.side <= chosen.enlarge_at_most]
-                scenes = portrait_scenes(kept, side, chosen.peaks, chosen.seed)
+                scenes = portrait_scenes(kept, side, chosen.peaks, chosen.seed, noise=chosen.noise)
                 remarks.append(f"{face}: " + ", ".join(f"{p.name} x{side / p.side:.2f}" for p in kept))
             else:
-                scenes = rendered_scenes(chosen.subjects, side, chosen.peaks, chosen.seed)
+                scenes = rendered_scenes(chosen.subjects, side, chosen.peaks, chosen.seed, chosen.noise)
             rows = measure(scenes, chosen.methods, chosen.network, chosen.rounds)
             count = [len(found) for row in rows.values() for found in row.found.values()]
             if not count:

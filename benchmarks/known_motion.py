@@ -97,10 +97,12 @@ def moving(clip: SyntheticClip, square: Square, size: int) -> np.ndarray:
     return strength > strength.max() / 5
 
 
-def rendered_scenes(subjects: int, side: int, peaks: Sequence[float], seed: int) -> Iterator[tuple[float, Scene]]:
+def rendered_scenes(
+    subjects: int, side: int, peaks: Sequence[float], seed: int, noise: float = 1.0
+) -> Iterator[tuple[float, Scene]]:
     """(peak in pixels, scene) of rendered faces whose square is about `side` wide, one expression a subject.
 
-    The head drifts along, by a quarter of the peak at most.
+    The head drifts along, by a quarter of the peak at most. `noise` multiplies the sensor noise.
     """
     factor = side / 265  # the usual square in a rendered frame of 640x480
     plan = Plan(
@@ -121,7 +123,7 @@ def rendered_scenes(subjects: int, side: int, peaks: Sequence[float], seed: int)
             )
             clip = replace(
                 drawn, motion=motion, first=0, onset=0, apex=2, offset=3, last=2, peak=peak,
-                lids=np.zeros(3), gain=drawn.gain[at], shot=SHOT, read=READ,
+                lids=np.zeros(3), gain=drawn.gain[at], shot=noise * SHOT, read=noise * READ,
             )  # fmt: skip
             points = landmarks(portrait, clip, 0)
             square = face_square(points)
@@ -170,10 +172,12 @@ def portrait_scenes(
     peaks: Sequence[float],
     seed: int,
     combinations: Sequence[tuple[int, ...]] = COMBINATIONS,
+    noise: float = 1.0,
 ) -> Iterator[tuple[float, Scene]]:
     """(peak in pixels, scene) of each portrait with each combination of units, its square scaled to `side`.
 
-    Units have unequal intensities over units and sides, the same ones at every peak and side.
+    Units have unequal intensities over units and sides, the same ones at every peak and side. `noise` multiplies the
+    sensor noise.
     """
     for index, portrait in enumerate(portraits):
         canvas, points = _scaled(portrait, side)
@@ -186,8 +190,8 @@ def portrait_scenes(
             )}  # fmt: skip
             for peak in peaks:
                 field = action_field(size, pose, pose.face(points), strength, peak)
-                noise = np.random.default_rng([2, seed, index, number, round(1000 * peak), side])
-                frames = np.stack([_photograph(_moved(canvas, field * part), noise) for part in (0, 0.5, 1)])
+                sensor = np.random.default_rng([2, seed, index, number, round(1000 * peak), side])
+                frames = np.stack([_photograph(_moved(canvas, field * part), noise, sensor) for part in (0, 0.5, 1)])
                 motion = cv2.resize(field.astype(np.float32), size, interpolation=cv2.INTER_CUBIC)
                 name = f"{portrait.name} {'+'.join(map(str, units))}"
                 yield peak, Scene(name, frames, motion, points, face_square(points))
@@ -237,9 +241,9 @@ def _moved(canvas: np.ndarray, field: np.ndarray) -> np.ndarray:
     return cv2.resize(moved, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
 
 
-def _photograph(clean: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """A picture (H, W, 3) with sensor noise, stored and read again."""
-    deviation = np.sqrt(np.clip(clean, 0, 255) * (SHOT**2 / 128) + READ**2)
+def _photograph(clean: np.ndarray, noise: float, generator: np.random.Generator) -> np.ndarray:
+    """A picture (H, W, 3) with `noise` times the sensor noise, stored and read again."""
+    deviation = noise * np.sqrt(np.clip(clean, 0, 255) * (SHOT**2 / 128) + READ**2)
     noisy = clean + generator.standard_normal(clean.shape, dtype=np.float32) * deviation
     return _stored(np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
 

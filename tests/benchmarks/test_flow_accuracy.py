@@ -51,15 +51,13 @@ def portraits(benchmarks, faces: Path, only_given):
 
 
 @pytest.fixture(params=["rendered", "portrait"])
-def scene(request: pytest.FixtureRequest, benchmarks, portraits, monkeypatch: pytest.MonkeyPatch):
+def scene(request: pytest.FixtureRequest, benchmarks, portraits):
     """A scene whose peak is 2 pixels, without sensor noise, so that what is left is the motion and the JPEG."""
     motion = benchmarks("known_motion")
-    monkeypatch.setattr(motion, "SHOT", 0.0)
-    monkeypatch.setattr(motion, "READ", 0.0)
     if request.param == "rendered":
-        found = motion.rendered_scenes(1, 235, [2.0], seed=5)
+        found = motion.rendered_scenes(1, 235, [2.0], seed=5, noise=0)
     else:
-        found = motion.portrait_scenes(portraits, 235, [2.0], seed=5, combinations=[(6, 12)])
+        found = motion.portrait_scenes(portraits, 235, [2.0], seed=5, combinations=[(6, 12)], noise=0)
     ((peak, only),) = found
     assert peak == 2.0
     return only
