@@ -38,6 +38,8 @@ class FoundInterval:
     """One interval and its class."""
 
     interval: Interval
+    seconds: tuple[float, float, float]
+    """Of onset, apex and offset, from the recording's first frame on."""
     label: str = ""
     """Empty where it cannot be classified."""
     probabilities: tuple[float, ...] = ()
@@ -76,9 +78,8 @@ def interval_rows(result: PredictionResult) -> list[tuple[object, ...]]:
     """The rows of intervals.csv; intervals are numbered from 1, frames from 0."""
     rows = []
     for number, one in enumerate(result.found, start=1):
-        i, rate = one.interval, result.rate
-        seconds = [f"{frame / rate:.4f}" for frame in (i.onset, i.apex, i.offset)]
-        length = f"{1000 * (i.offset - i.onset) / rate:.1f}"
+        i, seconds = one.interval, [f"{second:.4f}" for second in one.seconds]
+        length = f"{1000 * (one.seconds[2] - one.seconds[0]):.1f}"
         rows.append((result.name, number, i.onset, i.apex, i.offset, *seconds, length, f"{i.strength:.3f}", i.source))
     return rows
 
@@ -121,7 +122,7 @@ def write_intensity(folder: Path, watched: FaceMotion, begin: int = 0) -> None:
     """Write intensity.csv: the curve of the report, frame by frame from `begin` on; empty where it is unknown."""
     face = with_face(watched)
     rows = [
-        (n, f"{n / watched.rate:.4f}", "" if np.isnan(level) else f"{level:.4f}", int(face[n]))
+        (n, f"{watched.times[n]:.4f}", "" if np.isnan(level) else f"{level:.4f}", int(face[n]))
         for n, level in enumerate(watched.intensity[begin:], start=begin)
     ]
     write_csv(folder / "intensity.csv", ("frame", "seconds", "intensity", "face"), rows)
@@ -139,7 +140,13 @@ def read_result(folder: Path, determinants: Mapping[str, Any]) -> PredictionResu
         if about.pop("determinants") != json.loads(json.dumps(determinants)):
             return None
         found = tuple(
-            FoundInterval(Interval(**one["interval"]), one["label"], tuple(one["probabilities"]), tuple(one["remarks"]))
+            FoundInterval(
+                Interval(**one["interval"]),
+                tuple(one["seconds"]),
+                one["label"],
+                tuple(one["probabilities"]),
+                tuple(one["remarks"]),
+            )
             for one in about.pop("found")
         )
         lists = {name: tuple(about.pop(name)) for name in ("classes", "remarks", "files")}
@@ -157,7 +164,7 @@ def write_watched(folder: Path, watched: FaceMotion, determinants: Mapping[str, 
         "intervals": [asdict(interval) for interval in watched.intervals],
         "remarks": list(watched.remarks),
     }
-    arrays = {name: getattr(watched, name) for name in ("landmarks", "still", "intensity", "faces")}
+    arrays = {name: getattr(watched, name) for name in ("times", "landmarks", "still", "intensity", "faces")}
     with whole_file(folder / WATCHED) as part, part.open("wb") as stream:
         np.savez_compressed(stream, about=np.array(json.dumps(about)), **arrays)
 
@@ -172,6 +179,7 @@ def read_watched(folder: Path, determinants: Mapping[str, Any]) -> FaceMotion | 
             intervals = tuple(Interval(**interval) for interval in about["intervals"])
             return FaceMotion(
                 about["rate"],
+                arrays["times"],
                 arrays["landmarks"],
                 arrays["still"],
                 arrays["intensity"],
@@ -236,7 +244,7 @@ def write_summary(
     write_csv(out / "failures.csv", ("recording", "reason"), rows)
 
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same input and settings begin to give another result."""
 GROUP = 32
 """Intervals classified at a time: the flow of one at 384 pixels takes 6 MB."""
@@ -302,11 +310,11 @@ class Predictor:
         }
 
     def to_watch(self, recording: Recording) -> int:
-        """How many frames there are to be watched, as far as the file says."""
-        last = (recording.count or 0) - 1
+        """How many frames there are to be watched; 0 where a given interval lies outside the recording."""
         if self.given is None:
-            return last + 1
-        return (last if self.given.offset is None else self.given.offset) - self.given.onset + 1
+            return recording.count
+        end = recording.count if self.given.offset is None else min(self.given.offset + 1, recording.count)
+        return max(0, end - self.given.onset)
 
     def finished(self, recording: Recording, folder: Path) -> PredictionResult | None:
         """The result that `folder` holds, where nothing that determines it changed since."""
@@ -363,19 +371,20 @@ class Predictor:
         crop = self.classifier.crop
         for index, made in interval_flows(recording.at, watched, intervals, crop, config, lambda: self.rife):
             if isinstance(made, Unclassifiable):
-                found[index] = FoundInterval(intervals[index], remarks=(f"not classified: {made}",))
+                why = f"not classified: {made}"
+                found[index] = FoundInterval(intervals[index], watched.seconds(intervals[index]), remarks=(why,))
                 continue
             group[index] = made
             if len(group) == GROUP:
-                self._name(group, intervals, found, tiles)
+                self._name(group, watched, found, tiles)
                 group = {}
-        self._name(group, intervals, found, tiles)
+        self._name(group, watched, found, tiles)
         return [found[index] for index in sorted(found)], tiles
 
     def _name(
         self,
         group: Mapping[int, IntervalFlow],
-        intervals: tuple[Interval, ...],
+        watched: FaceMotion,
         found: dict[int, FoundInterval],
         tiles: dict[int, report.Tiles],
     ) -> None:
@@ -390,7 +399,8 @@ class Predictor:
         for (index, made), p in zip(group.items(), answers.tolist(), strict=True):
             label = int(np.argmax(p))
             seen: SaliencyMap = saliency_maps(model, pictures(own, flows[index]), label)
-            found[index] = FoundInterval(intervals[index], classes[label], tuple(p), made.remarks)
+            interval = watched.intervals[index]
+            found[index] = FoundInterval(interval, watched.seconds(interval), classes[label], tuple(p), made.remarks)
             tiles[index] = report.make_tiles(made, seen)
 
     def _about(self) -> report.About:
