@@ -40,8 +40,6 @@ def seen(count: int, landmarks: np.ndarray, still: np.ndarray | None = None) -> 
     landmarks = np.repeat(landmarks[None], count, 0).astype(np.float32)
     times, faces = np.arange(count) / 100, np.ones(count, int)
     return FaceMotion(100.0, times, landmarks, still, np.zeros(count, np.float32), faces, (), ())
-        100.0, np.arange(count) / 100, landmarks, still, np.zeros(count, np.float32), np.ones(count, int), (), ()
-    )
 
 
 def one(
