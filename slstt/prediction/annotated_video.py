@@ -17,7 +17,7 @@ from slstt.files import whole_file
 from slstt.images import Picture
 from slstt.prediction.face_motion import FaceMotion
 from slstt.prediction.recording import Recording
-from slstt.prediction.run import FoundInterval, PredictionResult
+from slstt.prediction.results import FoundInterval, PredictionResult
 
 NAME = "annotated.mp4"
 ENCODERS = (

@@ -16,22 +16,7 @@ from slstt.face.landmarks import LandmarkDetector
 from slstt.face.stabilization import FaceStabilizer
 from slstt.face.tracking import FaceTracker
 from slstt.prediction.recording import Recording
-from slstt.prediction.spotting import SpottingSettings, find_intervals, lagged, strength
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A candidate micro-expression: frame numbers, onset <= apex <= offset, all three included.
-
-    `strength` is the intensity at the apex against the onset, in thousandths of the interocular distance; `source` is
-    `spotted` or `given` (`--onset`, `--apex`, `--offset`).
-    """
-
-    onset: int
-    apex: int
-    offset: int
-    strength: float
-    source: str = "spotted"
+from slstt.prediction.spotting import Interval, SpottingSettings, find_intervals, lagged, strength
 
 
 @dataclass(frozen=True)

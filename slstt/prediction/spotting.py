@@ -13,7 +13,6 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
-from slstt.prediction.face_motion import Interval
 from slstt.preprocessing.apex_spotting import STRONGEST
 
 BLOCK = 2000
@@ -21,6 +20,21 @@ BLOCK = 2000
 
 SPANS = (0.2, 0.35, 0.5, 0.7)
 """Times over which an excursion is looked for, as shares of the longest interval: brief ones need short ones."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A candidate micro-expression: frame numbers, onset <= apex <= offset, all three included.
+
+    `strength` is the intensity at the apex against the onset, in thousandths of the interocular distance; `source` is
+    `spotted` or `given` (`--onset`, `--apex`, `--offset`).
+    """
+
+    onset: int
+    apex: int
+    offset: int
+    strength: float
+    source: str = "spotted"
 
 
 @dataclass(frozen=True)

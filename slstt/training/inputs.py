@@ -27,7 +27,9 @@ from slstt.flow.augmentation import augment, mirror
 from slstt.flow.encoding import EPSILON, encode, normalize_each, resized
 from slstt.flow.flow_files import flow_path, read_fingerprint, read_flow
 from slstt.models.slstt import SLSTT, frozen_fingerprint
-from slstt.training.folds import ClipKey
+
+ClipKey = tuple[str, str, str]
+"""Data set, subject, clip."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import torch
 
 from slstt.config.train import TrainConfig
 from slstt.errors import SlsttError
-from slstt.training.folds import FoldOutcome, FoldTrainer, TrainingJob
+from slstt.training.loso import FoldOutcome, FoldTrainer, TrainingJob
 
 CONTEXT = multiprocessing.get_context("spawn")  # a forked child may not use CUDA, nor threads started before
 ATTEMPTS = 2

@@ -11,7 +11,7 @@ from typing import Any
 
 from slstt.cluster import ray_cluster
 from slstt.errors import SlsttError
-from slstt.training.folds import FoldOutcome, FoldTrainer, TrainingJob
+from slstt.training.loso import FoldOutcome, FoldTrainer, TrainingJob
 
 STOP_FILE = ".stop"
 

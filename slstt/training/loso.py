@@ -1,0 +1,178 @@
+"""A leave-one-subject-out run's work: one fold from its lock to its `predictions.csv`."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from slstt.config.train import TrainConfig, roots
+from slstt.errors import ConfigError, DataError
+from slstt.evaluation.predictions import Predictions, write_predictions
+from slstt.files import write_csv, write_text
+from slstt.flow.flow_files import read_manifest
+from slstt.models.slstt import SLSTT
+from slstt.training.checkpoint import Row, remove_checkpoints
+from slstt.training.classifiers import classify_fold
+from slstt.training.folds import Fold, audit
+from slstt.training.inputs import Features, FlowData, FlowInputs, FrozenFeatures, open_features, read_data
+from slstt.training.run_folder import fold_folder, is_done, locked
+from slstt.training.trainer import FoldFailed, Inputs, Trained, make_slstt, train_fold, write_history
+
+PEEK_COLUMNS = ("epoch", "dataset", "subject", "clip", "true_label", "predicted_label")
+FAILURE = "failure.txt"
+
+
+@dataclass(frozen=True)
+class FoldOutcome:
+    """What became of one fold."""
+
+    name: str
+    status: Literal["done", "failed", "interrupted", "busy"]
+    """busy: another process is training it."""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What a process needs to train folds of a run; small, so that it can be sent anywhere."""
+
+    settings: TrainConfig
+    run: Path
+    folds: tuple[Fold, ...]
+    data_fingerprint: str
+    device: str
+    wait: float | None = 0.0
+    """Seconds to wait for a fold that another process holds; None for ever."""
+
+
+class FoldTrainer:
+    """Trains folds of one run in this process; the data are read once."""
+
+    def __init__(self, job: TrainingJob, data: FlowData | None = None) -> None:
+        self.job, self.settings = job, job.settings
+        self.data = data or read_data(self.settings.data, self.settings.model.image_size)
+        if self.data.fingerprint != job.data_fingerprint:
+            raise DataError(
+                f"{self.settings.data.root}: the clips changed since the run began; start the command again"
+            )
+        self.folds = {fold.name: fold for fold in job.folds}
+        self.device = torch.device(job.device)
+
+    @cached_property
+    def features(self) -> Features:
+        """The frozen encoder's features; computed before the folds are (see `prepare`)."""
+        return open_features(make_slstt(self.settings, len(self.data.classes)), self.data, self.settings, self.job.run)
+
+    def train(
+        self,
+        name: str,
+        stop: Callable[[], bool] = lambda: False,
+        report: Callable[[int], None] = lambda epoch: None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> FoldOutcome:
+        """Train the fold, or continue it, and write its files; at most one process does so at a time.
+
+        Raises DataError where files cannot be read or written: that concerns the whole run.
+        """
+        run, folder, fold = self.job.run, fold_folder(self.job.run, name), self.folds[name]
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(folder / ".lock", wait=self.job.wait, busy=f"{name} is busy"))
+            except ConfigError:
+                return FoldOutcome(name, "busy", "another process is training it")
+            if is_done(run, name):
+                return FoldOutcome(name, "done")
+            for stale in folder.glob(".*.part"):
+                stale.unlink(missing_ok=True)
+            board = stack.enter_context(_board(folder)) if self.settings.run.tensorboard else None
+
+            def heard(epoch: int, row: Row) -> None:
+                report(epoch)
+                if board is not None:
+                    for name, value in row.items():
+                        board.add_scalar(name, value, epoch)
+
+            try:
+                inputs = self._inputs(fold)
+                if self.settings.classifier.trained_at_once:
+                    trained = classify_fold(fold, self.data, self.settings, inputs, self.device)
+                else:
+                    trained = train_fold(fold, self.data, self.settings, inputs, folder, self.device, stop, heard, say)
+            except (FoldFailed, torch.OutOfMemoryError) as error:
+                reason = " ".join(str(error).split())
+                write_text(folder / FAILURE, reason + "\n")
+                return FoldOutcome(name, "failed", reason)
+            if trained is None:
+                return FoldOutcome(name, "interrupted")
+            self._write(fold, folder, trained)
+            return FoldOutcome(name, "done")
+
+    def _inputs(self, fold: Fold) -> Inputs:
+        statistics = fold.train if self.settings.data.normalize == "train" else ()
+        audit(fold, self.data.keys, statistics)
+        if self.settings.encoder.trainable == "all":
+            return FlowInputs(self.data, self.settings, self.device, statistics)
+        return FrozenFeatures(self.features, self.device)
+
+    def _write(self, fold: Fold, folder: Path, trained: Trained) -> None:
+        """The fold's files; predictions.csv, which marks the fold as done, comes last."""
+        data, settings, classes = self.data, self.settings, self.data.classes
+        keys = [data.keys[i] for i in fold.test]
+        true = [classes[data.labels[i]] for i in fold.test]
+        predicted = [classes[i] for i in trained.probabilities.argmax(1)]
+        write_history(folder, trained.progressed.history)
+        if settings.run.peek:
+            rows = [
+                (epoch, *key, label, classes[guess])
+                for epoch, guesses in enumerate(trained.progressed.peek, start=1)
+                for key, label, guess in zip(keys, true, guesses, strict=True)
+            ]
+            write_csv(folder / "peek.csv", PEEK_COLUMNS, rows)
+        if fold.validation:
+            rows = [(trained.epoch, *key, *labels) for key, *labels in zip(keys, true, predicted, strict=True)]
+            write_csv(folder / "inner.csv", PEEK_COLUMNS, rows)
+        if settings.run.save_models and isinstance(trained.model, SLSTT):
+            from slstt.models.model_file import save_model
+
+            save_model(trained.model, folder / "model.safetensors", self._header(fold))
+        predictions = Predictions(classes, tuple(keys), tuple(true), tuple(predicted), trained.probabilities)
+        write_predictions(folder / "predictions.csv", predictions)
+        (folder / FAILURE).unlink(missing_ok=True)
+        if not settings.run.keep_checkpoints:
+            remove_checkpoints(folder)
+
+    def _header(self, fold: Fold) -> dict[str, str]:
+        """What a model file says beside its sizes: enough to feed it and to read its answers."""
+        data = self.settings.data
+        header = {
+            "classes": json.dumps(self.data.classes),
+            "protocol": data.protocol,
+            "left_out": f"{fold.dataset}/{fold.subject}",
+            "kind": data.kind,
+            "encoding": data.encoding,
+            "normalize": data.normalize,
+            "frames": str(self.data.frames),
+        }
+        if data.kind == "cache" and (made := read_manifest(roots(data)[0])):
+            header["preprocessing"] = json.dumps(next(iter(made.values()))["settings"])
+        if data.normalize == "train":
+            mean, deviation = self.data.statistics(fold.train, data.encoding)
+            header |= {"mean": json.dumps(mean.tolist()), "deviation": json.dumps(deviation.tolist())}
+        return header
+
+
+@contextmanager
+def _board(folder: Path) -> Iterator[Any]:
+    """TensorBoard's writer for one fold."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(folder / "tensorboard")
+    try:
+        yield writer
+    finally:
+        writer.close()
