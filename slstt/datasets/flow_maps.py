@@ -40,6 +40,11 @@ class FlowMaps:
     """Class names (`CLASSES`)."""
 
     @property
+    def datasets(self) -> tuple[str, ...]:
+        """Data sets that occur, sorted."""
+        return tuple(sorted({key[0] for key in self.keys}))
+
+    @property
     def maps(self) -> np.ndarray:
         """(N, 3, H, W) float32 in -1..1: raw / 127.5 - 1, channels u, v, strain."""
         return np.ascontiguousarray(self.raw.transpose(0, 3, 1, 2)).astype(np.float32) / np.float32(127.5) - np.float32(

@@ -118,6 +118,17 @@ def class_of(protocol: Protocol, clip: Clip) -> str | None:
     return protocol.emotions.get(clip.dataset, {}).get(clip.emotion)
 
 
+def left_out(protocol: Protocol, keys: Iterable[tuple[str, str, str]]) -> list[str]:
+    """What of `keys` the protocol does not take, one line for each data set and each clip it leaves out by name."""
+    keys = sorted(set(keys))
+    others = Counter(key[0] for key in keys if key[0] not in protocol.datasets)
+    lines = [
+        f"{dataset}: {count} clip{'s' * (count > 1)} left out ({protocol.name} takes {', '.join(protocol.datasets)})"
+        for dataset, count in sorted(others.items())
+    ]
+    return lines + [f"{' '.join(key)}: left out, as the published list does" for key in keys if key in protocol.without]
+
+
 Entry = tuple[str, str, str, str]
 """(dataset, subject, clip, class), ids in normal form."""
 
