@@ -113,10 +113,9 @@ def protocol_lines(data: FlowData, protocol: str) -> list[str]:
     Missing clips are counted by data set and class; of clips that are not on the list the first few are named.
     """
     rows = [(*key, data.classes[label]) for key, label in zip(data.keys, data.labels, strict=True)]
-    counted, named = [], []
-    for line in manifest_difference(PROTOCOLS[protocol], rows):
-        (counted if line.endswith(")") else named).append(line)
-    return [*data.left_out, *counted, *shortened(named, limit=5)]
+    lines = manifest_difference(PROTOCOLS[protocol], rows)
+    counted = [line for line in lines if line.split(":")[0] in PROTOCOLS[protocol].datasets]
+    return [*data.left_out, *counted, *shortened([line for line in lines if line not in counted], limit=5)]
 
 
 def _read_cache(data: Data, image_size: int) -> FlowData:
