@@ -86,7 +86,7 @@ def read_predictions(path: Path) -> Predictions:
     or do not sum to one.
     """
     path = Path(path)
-    rows = read_csv(path, COLUMNS)
+    rows = read_csv(path, COLUMNS, one_line=True)
     if not rows:
         raise DataError(f"{path}: holds no predictions, only the header; finish at least one fold first")
     classes = tuple(name[2:] for name in rows[0] if name.startswith("p_"))

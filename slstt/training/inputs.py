@@ -22,7 +22,7 @@ from slstt.datasets.clips import name_of, read_index
 from slstt.datasets.protocols import PROTOCOLS, class_of, left_out, manifest_difference
 from slstt.errors import DataError
 from slstt.evaluation.predictions import shortened
-from slstt.files import fingerprint, whole_file
+from slstt.files import fingerprint, is_file, whole_file
 from slstt.flow.augmentation import augment, mirror
 from slstt.flow.encoding import EPSILON, encode, normalize_each, resized
 from slstt.flow.flow_files import flow_path, read_fingerprint, read_flow
@@ -122,7 +122,7 @@ def _read_cache(data: Data, image_size: int) -> FlowData:
     protocol = PROTOCOLS[data.protocol]
     problems, found = [], {}
     for root in roots(data):
-        if not (root / "index.csv").is_file():
+        if not is_file(root / "index.csv"):
             problems.append(f"{root}: no index.csv; run slstt-preprocess --out {root} first, or mend data.root")
             continue
         for clip in read_index(root / "index.csv"):
