@@ -260,7 +260,7 @@ def test_links_in_circles_cost_nothing_but_their_frames(tmp_path):
 def test_names_that_are_no_text_are_left_alone_and_said(tmp_path):
     write_release(tmp_path / "CASME2-RAW")
     write_sheet(tmp_path / SHEETS[0])
-    os.mkdir(os.fsencode(tmp_path) + b"/\xcb\xb5\xc3\xf7")  # GBK, as unzipped on Linux
+    (tmp_path / os.fsdecode(b"\xcb\xb5\xc3\xf7")).mkdir()  # GBK, as unzipped on Linux
     (tmp_path / "a\nb").mkdir()
     release = read_release("casme2", tmp_path)
     assert len(release.clips) == 2
