@@ -181,7 +181,8 @@ class _CellScan:
         elif name in ("v", "is", "f"):  # cells that are only formatted hold none of these and take no memory
             self.rows, self.columns = max(self.rows, self.row), max(self.columns, self.column)
             if self.rows > MOST_ROWS or self.columns > MOST_COLUMNS or self.rows * self.columns > MOST_CELLS:
-                raise DataError(_beyond(self.where, f"a cell in row {self.row:,}, column {self.column:,}"))
+                what = f"a cell in row {self.row:,}, column {self.column:,} of a table {self.columns:,} columns wide"
+                raise DataError(_beyond(self.where, what))
 
 
 def _column(letters: str) -> int:

@@ -257,7 +257,7 @@ def test_a_stray_cell_far_away_ends_with_a_line_not_the_process(tmp_path, place)
     cells = {(r, c): x for r, row in enumerate(CASME2_ROWS) for c, x in enumerate(row)}
     path = workbook_of(tmp_path / "s.xlsx", [("codes", False, {**cells, place: "stray"})])
     row, column = place[0] + 1, place[1] + 1
-    with pytest.raises(DataError, match=rf"s\.xlsx: .*sheet1\.xml: a cell in row {row:,}, column {column:,}; at most"):
+    with pytest.raises(DataError, match=rf"s\.xlsx: .*sheet1\.xml: a cell in row {row:,}, column {column:,} of a table .*; at most"):
         read_rows(path)
 
 
@@ -339,7 +339,7 @@ def test_cells_without_a_reference_are_counted(tmp_path):
     row = b"<row>" + b"<c><v>1</v></c>" * 1_001 + b"</row>"
     sheet = b'<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>%s</sheetData></worksheet>'
     path = rezipped(write_xlsx(tmp_path / "s.xlsx", CASME2_ROWS), {SHEET: sheet % row})
-    with pytest.raises(DataError, match=r"row 1, column 1,001; at most"):
+    with pytest.raises(DataError, match=r"row 1, column 1,001 of a table 1,001 columns wide; at most"):
         read_rows(path)
 
 
