@@ -67,6 +67,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
     if not arguments.quiet:
         print(f"{release.layout}\n  frames: {release.root}\n  sheet:  {release.annotations or '(none)'}")
+        for remark in release.remarks:
+            if remark.action == "ignored" and not remark.subject:
+                print(f"  note:   {remark.reason}")
     workers = workers_of(config, arguments.workers)
     result = preprocess(release, config, arguments.out, landmarks, workers, arguments.quiet)
     page = write_report(result, arguments.out)

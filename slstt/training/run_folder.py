@@ -63,7 +63,7 @@ def differences(run: Path, settings: TrainConfig, data: FlowData) -> list[str]:
     if (run / FOLDS).exists():
         try:
             written = json.loads((run / FOLDS).read_text(encoding="utf-8"))["data"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(f"{run / FOLDS}: unreadable ({error}); delete it, it is written again") from error
         if written != data.fingerprint:
             found.append(f"data: the clips or their flow are not those of the run ({written} -> {data.fingerprint})")
