@@ -10,6 +10,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 
 from slstt.errors import DataError
@@ -106,7 +107,7 @@ def _unreadable(path: Path) -> DataError:
 
 
 JPEG, JPEG_END, PNG, BMP = b"\xff\xd8\xff", b"\xff\xd9", b"\x89PNG\r\n\x1a\n", b"BM"
-TIFF = {b"II*\0": "little", b"MM\0*": "big"}
+TIFF = (b"II*\0", b"MM\0*")
 # All start-of-frame markers: C4, C8 and CC in between mean something else.
 JPEG_SIZE_MARKERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 
@@ -115,7 +116,7 @@ def _size_in_header(data: bytes) -> tuple[int, int] | None:
     """(width, height) as the file's header has them; None where it is cut short or of another format."""
     try:
         if data.startswith(JPEG):
-            return _jpeg_size(data)
+            return _jpeg_frame(data)[:2]
         if data.startswith(PNG):
             return struct.unpack_from(">II", data, 16)
         if data.startswith(BMP):
@@ -129,19 +130,17 @@ def _size_in_header(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+def _jpeg_frame(data: bytes) -> tuple[int, int, int]:
+    """(width, height, channels) of a JPEG; raises IndexError or struct.error where it says nothing of them."""
     at = 2
-    while data[at : at + 1] == b"\xff":
+    while data[at] == 0xFF:
         marker = data[at + 1]
-        if marker == 0xFF:  # padding
-            at += 1
-            continue
         if marker in JPEG_SIZE_MARKERS:
-            height, width = struct.unpack_from(">HH", data, at + 5)
-            return width, height
-        (length,) = struct.unpack_from(">H", data, at + 2)
-        at += 2 + length
-    return None
+            height, width, channels = struct.unpack_from(">HHB", data, at + 5)
+            return width, height, channels
+        # A further FF is padding; other segments have a length.
+        at += 1 if marker == 0xFF else 2 + struct.unpack_from(">H", data, at + 2)[0]
+    raise IndexError("no start of frame")
 
 
 def _tiff_size(data: bytes) -> tuple[int, int] | None:
@@ -161,14 +160,14 @@ def _check_jpeg_data(path: Path, data: bytes) -> None:
 
     Everything is decompressed, but only an eighth of the picture is computed: a fifth of the cost of decoding it.
     """
-    import simplejpeg
-
+    # Grey is the cheapest to compute; pictures of four inks cannot be turned into it.
+    space = "CMYK" if _jpeg_frame(data)[2] == 4 else "GRAY"
     try:
-        space = simplejpeg.decode_jpeg_header(data)[2]
-        space = "CMYK" if space in ("CMYK", "YCCK") else "GRAY"
         simplejpeg.decode_jpeg(data, space, min_height=1, min_width=1, strict=True)
     except ValueError as error:
-        raise DataError(f"{path}: damaged JPEG ({error}); restore the file") from error
+        reason = str(error).split("(): ")[-1]  # behind the name of a C function
+        if "subsampling" not in reason:  # unusual, which TurboJPEG does not know and OpenCV may
+            raise DataError(f"{path}: damaged JPEG ({reason}); restore the file") from error
 
 
 def write_image(path: Path, image: Picture) -> None:
