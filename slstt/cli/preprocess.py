@@ -50,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--workers", type=int, metavar="N", help="processes side by side (default: run.workers, else all cores)"
     )
+    parser.add_argument("--retry", action="store_true", help="try clips again that failed before and have not changed")
     parser.add_argument("--check", action="store_true", help="read everything, say what would be done, write nothing")
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings as YAML (default: the paper's)")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings that win over --config")
@@ -68,7 +69,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if not arguments.quiet:
         print(f"{release.layout}\n  frames: {release.root}\n  sheet:  {release.annotations or '(none)'}")
     workers = workers_of(config, arguments.workers)
-    result = preprocess(release, config, arguments.out, landmarks, workers, arguments.quiet)
+    result = preprocess(release, config, arguments.out, landmarks, workers, arguments.quiet, arguments.retry)
     page = write_report(result, arguments.out)
     _summary(result, arguments.out, page)
     return 1 if result.failures else 0
@@ -137,6 +138,8 @@ def _summary(result: "PreprocessingResult", out: Path, page: Path) -> None:
             print(f"  {remark.subject} {remark.clip}: {remark.reason}")
         if len(result.failures) > 5:
             print(f"  ... and {len(result.failures) - 5} more")
+        if result.not_retried:
+            print(f"  {result.not_retried} of them failed before and were not tried again; --retry tries them")
     if flagged:
         print(f"{len(flagged)} kept with a remark in {out / 'flags.csv'}")
     print(f"look at it: {page}")

@@ -69,7 +69,7 @@ def subfolders(folder: Path) -> list[Path]:
 
     Raises DataError where `folder` may not be read.
     """
-    return [folder / e.name for e in _entries(folder) if e.is_dir() and not e.name.startswith((".", "__", "$", "@"))]
+    return [folder / e.name for e in _entries(folder) if _is(e.is_dir) and not e.name.startswith((".", "__", "$", "@"))]
 
 
 def frames_in(folder: Path) -> tuple[dict[int, Path], list[Path]]:
@@ -79,7 +79,7 @@ def frames_in(folder: Path) -> tuple[dict[int, Path], list[Path]]:
     `img46.jpg`, `reg_img46.jpg`, `006_05562.jpg`, `image559740.bmp`. Files of other kinds, hidden files and copies
     (`img46 (1).jpg`) are not frames. Raises DataError where `folder` may not be read.
     """
-    names = [e.name for e in _entries(folder) if not e.name.startswith((".", "~")) and e.is_file()]
+    names = [e.name for e in _entries(folder) if not e.name.startswith((".", "~")) and _is(e.is_file)]
     frames, doubled = {}, []
     for name in names:
         stem, _, suffix = name.rpartition(".")
@@ -135,11 +135,19 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         raise DataError(f"{folder}: cannot be read ({error.strerror}); allow it or move it away") from error
 
 
+def _is(kind: Callable[[], bool]) -> bool:
+    """Whether an entry is of a kind; links that lead in a circle lead nowhere."""
+    try:
+        return kind()
+    except OSError:
+        return False
+
+
 def _sheets_in(folder: Path) -> list[Path]:
     return [
         folder / e.name
         for e in _entries(folder)
-        if e.name.lower().endswith(FORMATS) and not e.name.startswith((".", "~")) and e.is_file()
+        if e.name.lower().endswith(FORMATS) and not e.name.startswith((".", "~")) and _is(e.is_file)
     ]
 
 

@@ -160,8 +160,9 @@ class FoldTrainer:
         }
         if data.kind == "cache":
             # All data sets of a run have the same settings; one folder may hold others besides.
-            made = [read_manifest(root).get(self.data.keys[0][0]) for root in roots(data)]
-            header |= {"preprocessing": json.dumps(entry["settings"]) for entry in made if entry}
+            found = (read_manifest(root).get(self.data.keys[0][0]) for root in roots(data))
+            if entry := next(filter(None, found), None):
+                header["preprocessing"] = json.dumps(entry["settings"])
         if data.normalize == "train":
             mean, deviation = self.data.statistics(fold.train, data.encoding)
             header |= {"mean": json.dumps(mean.tolist()), "deviation": json.dumps(deviation.tolist())}
