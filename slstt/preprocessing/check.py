@@ -274,11 +274,13 @@ def _missing_models(config: PreprocessConfig, detect: bool) -> list[str]:
             problems += error.problems
     if config.interpolation.method == "rife":
         given = os.environ.get("SLSTT_RIFE_WEIGHTS")
-        stored = Path(given or downloads.cache_folder() / f"rife-hdv3-{downloads.RIFE_SHA256[:12]}.safetensors")
+        stored = Path(given or downloads.kept_rife())
         if given and not stored.is_file():
             problems.append(f"{stored}: RIFE weights not found; correct SLSTT_RIFE_WEIGHTS")
         else:
-            print(f"RIFE weights: {stored if stored.is_file() else 'not here yet; the run fetches them (12 MB)'}")
+            usable = given or downloads.is_official_rife(stored)
+            state = "altered" if stored.is_file() else "not here yet"
+            print(f"RIFE weights: {stored if usable else f'{state}; the run fetches them (12 MB)'}")
     return problems
 
 
