@@ -64,7 +64,8 @@ def read_full_depth(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
         raise _unreadable(path)
     if decoded.dtype not in (np.uint8, np.uint16):
         raise DataError(f"{path}: its values are {decoded.dtype}; convert the picture to 8 or 16 bits a channel")
-    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB))
+    picture = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+    return np.asarray(picture, np.uint8) if picture.dtype == np.uint8 else np.asarray(picture, np.uint16)
 
 
 def significant_bits(picture: NDArray[np.uint8] | NDArray[np.uint16]) -> int:
@@ -83,7 +84,7 @@ def common_bits(paths: Iterable[Path]) -> int:
 
 def to_8_bits(picture: NDArray[np.uint8] | NDArray[np.uint16], bits: int) -> Picture:
     """The upper 8 of `bits` bits; a uint8 picture stays as it is."""
-    return picture if picture.dtype == np.uint8 else (picture >> (bits - 8)).astype(np.uint8)
+    return np.asarray(picture if picture.dtype == np.uint8 else picture >> (bits - 8), np.uint8)
 
 
 def _file_bytes(path: Path) -> bytes:

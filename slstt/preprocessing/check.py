@@ -114,7 +114,7 @@ def _examine_frames(clip: Clip, needed: Needed | None) -> tuple[list[Remark], Co
             continue
         height, width = picture.shape[:2]
         sizes[number] = (width, height)
-        contents[number] = zlib.crc32(picture)
+        contents[number] = zlib.crc32(picture.data)
     damaged = {number for number in clip.frames if number not in sizes}
     # A run decodes the frames between onset and offset only, the onset always.
     inside = {number for number in clip.frames if clip.onset <= number <= clip.offset}
