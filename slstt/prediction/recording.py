@@ -15,7 +15,7 @@ import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
 
-from slstt.errors import ConfigError, DataError
+from slstt.errors import ConfigError, DataError, listed
 from slstt.images import Picture, common_bits, read_full_depth, to_8_bits
 
 VIDEOS = frozenset(".mp4 .m4v .mov .avi .mkv .webm .wmv .mpg .mpeg .mts .m2ts .ts .3gp .flv .ogv .gif".split())  # noqa: SIM905
@@ -185,8 +185,7 @@ def open_recordings(path: Path, rate: float | None = None) -> list[Recording]:
             recordings.append(Recording(clip, clip.name, rate or 0.0, 0, (0, 0), problem=str(error)))
     skipped = [entry.name for entry in entries if entry not in clips]
     if skipped:
-        text = f"{path}: passed over (no video, no folder of frames): {', '.join(skipped[:10])}"
-        text += f" and {len(skipped) - 10} more" if len(skipped) > 10 else ""
+        text = f"{path}: passed over (no video, no folder of frames): {listed(skipped)}"
         recordings[0] = replace(recordings[0], remarks=(*recordings[0].remarks, text))
     return recordings
 

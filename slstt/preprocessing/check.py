@@ -8,24 +8,20 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from slstt import downloads
-from slstt.config.preprocess import PreprocessConfig
+from slstt.config.preprocess import ApexPolicy, PreprocessConfig
 from slstt.datasets.annotations import EMOTIONS
 from slstt.datasets.clips import Clip, Release, Remark
 from slstt.datasets.protocols import PROTOCOLS, Protocol, class_of, manifest_difference
 from slstt.datasets.releases import ranges
-from slstt.errors import DataError, WeightsError
+from slstt.errors import DataError, WeightsError, shortened
 from slstt.flow.flow_files import flow_path
 from slstt.images import read_full_depth
 from slstt.preprocessing.clip import needed_frames
 from slstt.progress import Progress
-
-ExaminedPolicy = Literal["spot", "middle", "fail"]
-"""What becomes of an unusable apex: spotted, replaced by the middle of onset..offset, or the clip fails."""
 
 Needed = Callable[[Clip], Collection[int]]
 """The frames a run will decode for a clip."""
@@ -57,8 +53,8 @@ class Examination:
 def examine(
     release: Release,
     *,
-    apex_missing: ExaminedPolicy = "spot",
-    apex_outside: ExaminedPolicy = "spot",
+    apex_missing: ApexPolicy = "spot",
+    apex_outside: ApexPolicy = "spot",
     needed: Needed | None = None,
     workers: int | None = None,
     quiet: bool = False,
@@ -90,15 +86,13 @@ def examine(
     return Examination(release, tuple(remarks), sizes, text)
 
 
-def apply_policies(
-    remarks: Iterable[Remark], apex_missing: ExaminedPolicy, apex_outside: ExaminedPolicy
-) -> list[Remark]:
+def apply_policies(remarks: Iterable[Remark], apex_missing: ApexPolicy, apex_outside: ApexPolicy) -> list[Remark]:
     """The remarks with what each policy does to clips of unusable apex; `fail` turns the flag into a failure."""
-    policies: dict[str, ExaminedPolicy] = {"apex_missing": apex_missing, "apex_outside": apex_outside}
+    policies: dict[str, ApexPolicy] = {"apex_missing": apex_missing, "apex_outside": apex_outside}
     return [_under(policies[r.kind], r) if r.kind in policies else r for r in remarks]
 
 
-def _under(policy: ExaminedPolicy, remark: Remark) -> Remark:
+def _under(policy: ApexPolicy, remark: Remark) -> Remark:
     setting = f"{remark.kind.replace('_', '.')}={policy}"
     reason = f"{remark.reason}; {_POLICY_WORDS[policy]} ({setting})"
     return replace(remark, reason=reason, action="failure" if policy == "fail" else "flag")
@@ -184,7 +178,7 @@ def _protocols(release: Release, remarks: list[Remark]) -> list[str]:
         if entries and surplus == len(entries):
             lines.append("  no clip is on the published list: another data set, or synthetic")
         elif different:
-            lines += ["  differs from the published list:", *(f"    {line}" for line in _shortened(different))]
+            lines += ["  differs from the published list:", *(f"    {line}" for line in shortened(different))]
         else:
             lines.append("  exactly the published list")
     return lines
@@ -211,22 +205,14 @@ def _problems(remarks: list[Remark]) -> list[str]:
         chosen = [remark for remark in remarks if remark.action == action]
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(Counter(r.kind for r in chosen).items()))
         lines += ["", f"{title}: {len(chosen)}{f' ({kinds})' if kinds else ''}"]
-        shown = [f"  {_named(remark)}{remark.kind}: {remark.reason}" for remark in chosen]
-        lines += _shortened(shown) if action == "ignored" else shown
+        shown = [f"{_named(remark)}{remark.kind}: {remark.reason}" for remark in chosen]
+        lines += [f"  {line}" for line in (shortened(shown) if action == "ignored" else shown)]
     return lines
 
 
 def _named(remark: Remark) -> str:
     name = "/".join(part for part in (remark.subject, remark.clip) if part)
     return f"{name} " if name else ""
-
-
-def _shortened(lines: list[str]) -> list[str]:
-    return (
-        lines
-        if len(lines) <= LISTED_FRAMES
-        else [*lines[:LISTED_FRAMES], f"  ... and {len(lines) - LISTED_FRAMES} more"]
-    )
 
 
 Landmarks = Mapping[tuple[str, str, str], np.ndarray]

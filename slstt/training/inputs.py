@@ -21,8 +21,7 @@ from slstt.config.train import Data, TrainConfig, roots
 from slstt.datasets import flow_maps
 from slstt.datasets.clips import name_of, read_index
 from slstt.datasets.protocols import PROTOCOLS, class_of, left_out, manifest_difference
-from slstt.errors import DataError
-from slstt.evaluation.predictions import shortened
+from slstt.errors import DataError, shortened
 from slstt.files import fingerprint, is_file, whole_file
 from slstt.flow.augmentation import augment, mirror
 from slstt.flow.encoding import EPSILON, encode, normalize_each, resized
@@ -271,13 +270,13 @@ def open_features(model: SLSTT, data: FlowData, settings: TrainConfig, run: Path
             "encoder": frozen_fingerprint(model),
             "encoding": settings.data.encoding if data.channels == 2 else "flow map",
             "normalize": settings.data.normalize,
-            "precision": settings.encoder.precision,
+            "precision": settings.run.precision,
         }
     )
     frozen_blocks_only = model.trainable.startswith("last")
     per_frame = model.arguments["width"] * (model.encoder.positions.shape[1] if frozen_blocks_only else 1)
-    bytes_per_clip = views * data.frames * per_frame * (2 if settings.encoder.precision == "bf16" else 4)
-    folder = (settings.encoder.cache or run / "features") / name
+    bytes_per_clip = views * data.frames * per_frame * (2 if settings.run.precision == "bf16" else 4)
+    folder = run / "features" / name
     return Features(folder, data, views, bytes_per_clip, int(settings.data.memory_gb * 1e9 // bytes_per_clip))
 
 
@@ -301,10 +300,10 @@ def compute_features(
         flow = features.data.batch([index]).to(device).float()
         variants = [flow, mirror(flow)][: features.views]
         frames = torch.cat([pictures(variant) for variant in variants]).flatten(0, 1)
-        with torch.autocast(device.type, torch.bfloat16, enabled=settings.encoder.precision == "bf16"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.run.precision == "bf16"):
             found = torch.cat([model.frozen_features(part) for part in frames.split(32)])
         encoded += len(frames)
-        stored = found.to(torch.bfloat16 if settings.encoder.precision == "bf16" else torch.float32)
+        stored = found.to(torch.bfloat16 if settings.run.precision == "bf16" else torch.float32)
         stored = stored.unflatten(0, (features.views, features.data.frames)).cpu().contiguous()
         with whole_file(features.path(index)) as part:
             header = {"slstt": json.dumps([features.data.prints[index], features.views])}

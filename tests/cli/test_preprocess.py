@@ -119,7 +119,7 @@ def test_given_landmarks_replace_dlib(synthetic_release: Release, tmp_path: Path
         ({"--landmarks": "absent.npz"}, 3, "absent.npz: not found"),
         ({"--annotations": "absent.xlsx"}, 3, "absent.xlsx"),
         ({"--out": "file"}, 3, "is a file; --out must name a folder"),
-        ({"--workers": "0"}, 2, "at least 1"),
+        ({"--workers": "0"}, 2, "--workers 0: from 1 to 1024"),
     ],
 )
 def test_bad_arguments_give_one_line_and_a_code(

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -124,7 +123,7 @@ def test_settings_that_make_no_sense_are_listed_together(trained: tuple[Path, Pa
         read_settings(find_classifier(str(trained[1])), wrong)
     assert [line.split("'")[1] for line in raised.value.problems] == [
         "frames.count",
-        "spotting.shortest_ms",
+        "spotting.longest_ms",
         "spotting.back",
     ]
 
@@ -134,8 +133,8 @@ def test_default_weights_see_what_they_were_pretrained_on() -> None:
     config = load_config(PretrainConfig, SYNTHETIC.with_suffix(".yaml"))
     source, wanted = Source(config), read_model_input(SYNTHETIC)
     assert wanted.crop == PUBLISHED_CROP
-    in_pixels = replace(source.fields, scaled=False)
-    fields = draw(in_pixels, 4, seed_of(config.run.seed, "fields", "a test"))
+    seed = seed_of(config.run.seed, "fields", "a test")
+    fields = draw(config.fields, 4, seed, resolution=28, emotions=source.emotions)  # in pixels
     for field, picture in zip(fields.maps, source.batch(4, "a test").pictures, strict=True):
         found = pictures(wanted, torch.from_numpy(field[:, :2]))
         torch.testing.assert_close(found, picture, atol=1e-4, rtol=0)
