@@ -74,16 +74,22 @@ def learning_rate(training: Training, epoch: float | int) -> float:
 
 
 class Average:
-    """Exponential moving average of the parameters that learn; the decay grows to `decay`, so early steps fade soon."""
+    """Exponential moving average of a network's numbers; the decay grows to `decay`, so early steps fade soon.
 
-    def __init__(self, parameters: Iterable[tuple[str, Tensor]], decay: float) -> None:
+    Whole numbers (how many batches BatchNorm has seen) are taken as they are.
+    """
+
+    def __init__(self, tensors: Iterable[tuple[str, Tensor]], decay: float) -> None:
         self.decay, self.steps = decay, 0
-        self.values = {name: p.detach().clone() for name, p in parameters}
+        self.values = {name: tensor.detach().clone() for name, tensor in tensors}
 
     @torch.no_grad()
-    def update(self, parameters: Iterable[tuple[str, Tensor]]) -> None:
-        """Move the average towards the parameters, after each step."""
+    def update(self, tensors: Iterable[tuple[str, Tensor]]) -> None:
+        """Move the average towards the tensors, after each step."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        for name, p in parameters:
-            self.values[name].lerp_(p.detach(), 1 - decay)
+        for name, tensor in tensors:
+            if tensor.is_floating_point():
+                self.values[name].lerp_(tensor.detach(), 1 - decay)
+            else:
+                self.values[name].copy_(tensor)

@@ -229,7 +229,7 @@ def one_step(
         torch.nn.utils.clip_grad_norm_([p for _, p in state.learning()], training.clip_norm)
     state.optimizer.step()
     if state.average is not None:
-        state.average.update(state.learning())
+        state.average.update(state.changing())
     state.step += 1
     state.losses += total * float(whole)
     state.weight += float(whole)

@@ -57,6 +57,42 @@ def test_a_fold_stopped_after_every_single_step_ends_with_the_same_bits(tmp_path
     assert stops >= 3
 
 
+def maps(count: int = 18, size: int = 16) -> FlowData:
+    """Random flow maps of three subjects."""
+    generator = torch.Generator().manual_seed(0)
+    names = tuple(str(number) for number in range(count))
+    return FlowData(
+        keys=tuple(sorted(("smic", f"s{number % 3}", name.zfill(2)) for number, name in enumerate(names))),
+        labels=tuple(number % 3 for number in range(count)),
+        classes=("negative", "positive", "surprise"),
+        fingerprint="random",
+        prints=names,
+        frames=1,
+        channels=3,
+        image_size=size,
+        held={i: torch.randn(1, 3, size, size, generator=generator) for i in range(count)},
+    )
+
+
+@pytest.mark.parametrize("more", [(), ("training.ema=0.9", "selection.method=inner", "selection.subjects=0.4")])
+def test_batch_norms_statistics_survive_an_interruption(tmp_path, more: tuple[str, ...]) -> None:
+    settings, data = tiny(tmp_path, "data.kind=flow_maps", "classifier.name=ststnet", *more), maps()
+    whole = bits(trained(settings, tmp_path / "whole", data=data))
+    while (found := trained(settings, tmp_path / "pieces", stop=lambda: True, data=data)) is None:
+        pass
+    assert bits(found) == whole
+    assert any("running_mean" in name for name in whole[-1])
+
+
+def test_the_best_epoch_keeps_its_own_statistics(tmp_path) -> None:
+    """The scores of the chosen epoch are those of the model that predicts, BatchNorm's statistics included."""
+    more = ("selection.method=inner", "selection.subjects=0.4", "training.epochs=6", "run.peek=true")
+    settings = tiny(tmp_path, "data.kind=flow_maps", "classifier.name=ststnet", *more, "training.learning_rate=0.1")
+    found = trained(settings, tmp_path / "run", data=maps())
+    assert found is not None and found.epoch < 6, "the last epoch would prove nothing"
+    assert found.model.get_buffer("streams.2.num_batches_tracked") == found.epoch  # one batch an epoch
+
+
 def test_the_same_seed_gives_the_same_bits_and_another_seed_others(tmp_path, flow_root) -> None:
     first, second, other = (
         bits(trained(tiny(flow_root, *EVERYTHING, f"run.seed={seed}"), tmp_path / str(i)))
