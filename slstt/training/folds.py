@@ -92,16 +92,19 @@ def audit(fold: Fold, keys: Sequence[ClipKey], statistics: Iterable[int] = ()) -
 
 
 def choose(folds: Sequence[Fold], wanted: Sequence[str] | None, shard: tuple[int, int] | None) -> list[Fold]:
-    """The folds named by `wanted` (`sub01` or `casme2-sub01`; None: all), of these the part i of n of `shard`.
+    """The folds named by `wanted` (`sub01`, `casme2-sub01` or `casme2/sub01`; None: all), of these the part i of n of
+    `shard`.
 
     Every n-th fold belongs to a part, so that the parts of 1..n are disjoint and complete. Raises ConfigError naming
-    unknown and ambiguous names.
+    unknown and ambiguous names, and where `wanted` holds none.
     """
     chosen, problems = list(folds), []
     if wanted is not None:
+        if not wanted:
+            problems.append(f"--folds: names no fold; there are {', '.join(fold.name for fold in folds)}")
         names: set[str] = set()
         for name in wanted:
-            matches = [fold.name for fold in folds if name in (fold.name, fold.subject)]
+            matches = [fold.name for fold in folds if name in (fold.name, fold.subject, f"{fold.dataset}/{fold.subject}")]
             if len(matches) == 1:
                 names.add(matches[0])
             elif matches:

@@ -84,7 +84,7 @@ class FoldTrainer:
             try:
                 stack.enter_context(locked(folder / ".lock", wait=self.job.wait, busy=f"{name} is busy"))
             except ConfigError:
-                return FoldOutcome(name, "busy", "another process is training it")
+                return FoldOutcome(name, "busy", "another process is training it; run the same command again later")
             if is_done(run, name):
                 return FoldOutcome(name, "done")
             for stale in folder.glob(".*.part"):

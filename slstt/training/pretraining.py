@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-import yaml
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -29,7 +28,7 @@ from slstt.config.load import differing_keys, dump_config
 from slstt.config.pretrain import PretrainConfig
 from slstt.config.train import Training
 from slstt.datasets.synthetic.flow_fields import FIELD_UNITS, FieldSettings, combinations, draw
-from slstt.errors import ConfigError, DataError
+from slstt.errors import ConfigError
 from slstt.evaluation.metrics import uf1_of
 from slstt.files import sha256, write_csv, write_json, write_text
 from slstt.flow.encoding import encode, normalize_each
@@ -39,6 +38,7 @@ from slstt.progress import Progress
 from slstt.training.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
 from slstt.training.folds import seed_of
 from slstt.training.optimization import Average, learning_rate, make_optimizer
+from slstt.training.run_folder import CONFIG, settings_in
 from slstt.training.stopping import Stop
 
 PRESENT = 0.1
@@ -240,7 +240,7 @@ def _state(
     }
 
 
-MODEL, CONFIG, SCORES, HISTORY = "model.safetensors", "config.resolved.yaml", "scores.json", "history.csv"
+MODEL, SCORES, HISTORY = "model.safetensors", "scores.json", "history.csv"
 
 
 def check(settings: PretrainConfig, folder: Path) -> list[str]:
@@ -309,17 +309,11 @@ def refuse_other(settings: PretrainConfig, folder: Path) -> None:
     """Raise ConfigError where `folder` holds something else than an equal run."""
     if not folder.exists():
         return
-    path = folder / CONFIG
-    if not path.exists():
+    if not (folder / CONFIG).exists():
         if any(not file.name.startswith(".") for file in folder.iterdir()):
             raise ConfigError(f"{folder}: holds other things than a pretraining; choose another --out")
         return
-    try:
-        theirs = PretrainConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).model_dump(mode="json")
-    except (ValueError, TypeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: not the settings of this version; choose another --out") from error
-    except OSError as error:
-        raise DataError(f"{path}: unreadable ({error.strerror})") from error
+    theirs = settings_in(folder, PretrainConfig).model_dump(mode="json")
     ours = settings.model_dump(mode="json")
     for values in (ours, theirs):
         del values["run"]["checkpoint_seconds"]

@@ -75,7 +75,10 @@ def train(
     stop: Stop,
     quiet: bool,
 ) -> int:
-    """Train what is not done, pool, print; returns the exit code. Raises KeyboardInterrupt after a good early end."""
+    """Train what is not done, pool, print; returns the exit code: 1 where a chosen fold failed or was left.
+
+    Raises KeyboardInterrupt after a good early end.
+    """
     if settings.model.pretrained is not None:
         from slstt.models.model_file import find_weights
 
@@ -97,14 +100,15 @@ def train(
         job = TrainingJob(settings, run, tuple(folds), data.fingerprint, device, patience)
         failed = _train_folds(job, data, folds, chosen, stop, quiet)
         pooled, unfinished = pool_finished(run, folds)
-    if stop() and sum(not is_done(run, fold.name) for fold in chosen) > failed:
+    left = sum(not is_done(run, fold.name) for fold in chosen)
+    if stop() and left > failed:
         raise KeyboardInterrupt
     if pooled is not None:
         count = len(folds) - len(unfinished)
         title = f"PARTIAL: {count} of {len(folds)} folds" if unfinished else f"All {count} folds"
         print(as_text(score_table(summary(pooled, settings.data.protocol, settings.selection.method), title)))
         print(f"\nreport and figures: slstt-eval {run}", flush=True)
-    return 1 if failed else 0
+    return 1 if left else 0
 
 
 def prepare_features(settings: TrainConfig, data: FlowData, run: Path, device: torch.device, quiet: bool) -> int:
