@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+ENCODINGS = ("uv_magnitude", "uv_strain", "hsv_frame", "hsv_clip")
 EPSILON = 1e-6
 
 

@@ -14,13 +14,12 @@ from slstt.config.train import TrainConfig
 from slstt.datasets.protocols import PROTOCOLS, manifest_difference
 from slstt.errors import ConfigError, DataError, SlsttError
 from slstt.models.slstt import SLSTT
-from slstt.training.checkpoint import FoldState
 from slstt.training.folds import Fold, audit, choose, make_folds
 from slstt.training.inputs import Features, FlowData, FlowInputs, open_features, read_data
 from slstt.training.optimization import batches
 from slstt.training.processes import worker_count
 from slstt.training.run_folder import differences, is_done, refuse_differences
-from slstt.training.trainer import make_model, one_step
+from slstt.training.trainer import add_gradients, make_model
 
 LISTED = 100
 """Folds shown one by one."""
@@ -153,7 +152,11 @@ def _cost_lines(
 def _measure(
     settings: TrainConfig, data: FlowData, model: nn.Module, fold: Fold, run: Path, device: str
 ) -> tuple[float, float]:
-    """(seconds of one training step, seconds for all missing frozen features), each from one measurement."""
+    """(seconds of one training step, seconds for all missing frozen features), each from one measurement.
+
+    A step is measured without the optimizer, which takes the least of it: torch's loads its compiler, and that would
+    take longer than all the rest of the check.
+    """
     torch.set_num_threads(settings.run.threads_per_fold)
     on = torch.device(device)
     model = model.to(on).train()
@@ -161,7 +164,6 @@ def _measure(
     targets = torch.tensor([data.labels[i] for i in indices], device=on)
     weights = torch.ones(len(data.classes), device=on)
     generator = torch.Generator().manual_seed(0)
-    state = FoldState(model, settings.training)
     inputs, frozen_seconds, x = FlowInputs(data, settings, on, fold.train), 0.0, None
     if isinstance(model, SLSTT) and settings.encoder.trainable != "all":
         begun = time.perf_counter()
@@ -178,9 +180,9 @@ def _measure(
         begun = time.perf_counter()
         if x is None:
             (_, flow), *_ = inputs.read([indices])
-            one_step(state, inputs.training(flow, generator), inputs.forward, targets, weights, settings)
+            add_gradients(model, inputs.training(flow, generator), inputs.forward, targets, weights, settings)
         else:
-            one_step(state, x, SLSTT.forward_from, targets, weights, settings)
+            add_gradients(model, x, SLSTT.forward_from, targets, weights, settings)
         if on.type == "cuda":
             torch.cuda.synchronize()
         seconds = time.perf_counter() - begun

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from slstt.training.loso import FoldOutcome, FoldTrainer, TrainingJob
 from slstt.training.inputs import FlowData
+from slstt.training.loso import FoldOutcome, FoldTrainer, TrainingJob
 
 
 def run_folds(

@@ -211,18 +211,13 @@ def one_step(
     weights: Tensor,
     settings: TrainConfig,
 ) -> None:
-    """One optimizer step on one batch, in `accumulate` pieces whose gradients add up to the whole batch's."""
-    training, whole, total = settings.training, weights[targets].sum(), 0.0
+    """One optimizer step on one batch."""
+    training = settings.training
     state.optimizer.zero_grad(set_to_none=True)
-    for part, wanted in zip(x.chunk(training.accumulate), targets.chunk(training.accumulate), strict=True):
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=settings.run.precision == "bf16"):
-            logits = forward(state.model, part)
-        loss = loss_sum(logits, wanted, weights, training.label_smoothing) / whole
-        loss.backward()
-        total += loss.item()
-    if not math.isfinite(total):
+    loss = add_gradients(state.model, x, forward, targets, weights, settings)
+    if not math.isfinite(loss):
         raise FoldFailed(
-            f"the loss is {total} in epoch {state.epoch + 1}, step {state.step + 1}; "
+            f"the loss is {loss} in epoch {state.epoch + 1}, step {state.step + 1}; "
             "lower training.learning_rate or set training.clip_norm"
         )
     if training.clip_norm is not None:
@@ -230,9 +225,32 @@ def one_step(
     state.optimizer.step()
     if state.average is not None:
         state.average.update(state.changing())
+    whole = float(weights[targets].sum())
     state.step += 1
-    state.losses += total * float(whole)
-    state.weight += float(whole)
+    state.losses += loss * whole
+    state.weight += whole
+
+
+def add_gradients(
+    model: nn.Module,
+    x: Tensor,
+    forward: Callable[[Any, Tensor], Tensor],
+    targets: Tensor,
+    weights: Tensor,
+    settings: TrainConfig,
+) -> float:
+    """Add one batch's gradients to the model's, in `accumulate` pieces that sum up to the whole batch's.
+
+    Returns the loss.
+    """
+    training, whole, total = settings.training, weights[targets].sum(), 0.0
+    for part, wanted in zip(x.chunk(training.accumulate), targets.chunk(training.accumulate), strict=True):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=settings.run.precision == "bf16"):
+            logits = forward(model, part)
+        loss = loss_sum(logits, wanted, weights, training.label_smoothing) / whole
+        loss.backward()
+        total += loss.item()
+    return total
 
 
 def _look(
