@@ -11,9 +11,10 @@ from sklearn.metrics import f1_score
 
 from slstt.errors import DataError
 from slstt.evaluation.compare import selection_gap
+from slstt.evaluation.evaluate import evaluate
 from slstt.evaluation.metrics import scores_of, subject_confusions
 from slstt.evaluation.predictions import Predictions, write_predictions
-from slstt.evaluation.run import evaluate, read_run
+from slstt.evaluation.run import read_run
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from simulated_runs import THREE, predictions
 
 from slstt.datasets.protocols import PROTOCOLS
 from slstt.evaluation import metrics
+from slstt.evaluation.evaluate import naming
 from slstt.evaluation.predictions import Predictions
-from slstt.evaluation.run import naming
 from slstt.evaluation.tables import (
     COMPOSITE,
     Table,

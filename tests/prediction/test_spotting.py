@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import motion_in_given_interval as drawn
+from hypothesis import given as drawn
 from hypothesis import settings as trials
 from hypothesis import strategies as st
 from rendered_frames import Rendered
