@@ -3,11 +3,13 @@
 They see the very inputs the network sees (`inputs.plain`), on the same folds, and answer with the same `Trained`.
 """
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from slstt.config.train import TrainConfig
+from slstt.errors import WeightsError
 from slstt.models.slstt import SLSTT
 from slstt.training.checkpoint import FoldHistory
 from slstt.training.folds import Fold
@@ -22,11 +24,19 @@ ITERATIONS = 1_000_000
 def classify_fold(
     fold: Fold, data: FlowData, settings: TrainConfig, inputs: Inputs, device: torch.device
 ) -> Trained:  # fmt: skip
-    """One fold under `classifier.name` pretrained, svm_linear or svm_rbf."""
+    """One fold under `classifier.name` pretrained, svm_linear or svm_rbf.
+
+    Raises WeightsError where the pretrained network's answers are not finite.
+    """
     torch.set_num_threads(settings.run.threads_per_fold)
     model = make_model(settings, len(data.classes)).to(device)
     if settings.classifier.name == "pretrained":
         probabilities, _ = predict(model, inputs, fold.test, settings, device)
+        if not np.isfinite(probabilities).all():
+            raise WeightsError(
+                f"{settings.model.pretrained}: its answers to {fold.name} are not finite; give other weights as "
+                "model.pretrained"
+            )
         return Trained(model, probabilities, FoldHistory(), 0)
     train, test = (numbers(model, inputs, indices, settings) for indices in (fold.train, fold.test))
     labels = torch.tensor([data.labels[i] for i in fold.train])

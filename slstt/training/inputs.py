@@ -20,7 +20,7 @@ from slstt.config.train import Data, TrainConfig, roots
 from slstt.datasets import flow_maps
 from slstt.datasets.clips import name_of, read_index
 from slstt.datasets.protocols import PROTOCOLS, class_of
-from slstt.errors import DataError
+from slstt.errors import DataError, WeightsError
 from slstt.evaluation.predictions import shortened
 from slstt.files import fingerprint, whole_file
 from slstt.flow.augmentation import augment, mirror
@@ -258,7 +258,8 @@ def compute_features(
     """Compute what is missing, clip by clip, in evaluation mode; returns the number of frames encoded.
 
     `pictures` turns flow (B, T, C, H, W) into the network's pictures; `each` is called after each clip and may raise
-    to stop: what was written stays, and the next call continues behind it.
+    to stop: what was written stays, and the next call continues behind it. Raises WeightsError where features are not
+    finite.
     """
     model = model.to(device).eval()
     encoded = 0
@@ -268,6 +269,12 @@ def compute_features(
         frames = torch.cat([pictures(variant) for variant in variants]).flatten(0, 1)
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.encoder.precision == "bf16"):
             found = torch.cat([model.frozen_features(part) for part in frames.split(32)])
+        if not found.isfinite().all():
+            source = settings.model.pretrained or "the encoder's random weights"
+            raise WeightsError(
+                f"{source}: the features of {name_of(features.data.keys[index])} are not finite; give other weights as "
+                "model.pretrained"
+            )
         encoded += len(frames)
         stored = found.to(torch.bfloat16 if settings.encoder.precision == "bf16" else torch.float32)
         stored = stored.unflatten(0, (features.views, features.data.frames)).cpu().contiguous()
