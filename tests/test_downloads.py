@@ -21,11 +21,8 @@ def clean_environment(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def fetched():
-    try:
-        return rife_weights()
-    except WeightsError as error:
-        pytest.skip(str(error))
+def fetched(official_rife):
+    return official_rife
 
 
 def test_cache_folder(monkeypatch, tmp_path):
@@ -155,10 +152,7 @@ def test_the_real_wheel_by_name(monkeypatch, tmp_path, fetched):
 
 
 def test_landmark_model_of_the_package():
-    try:
-        model = landmark_model()
-    except WeightsError as error:
-        pytest.skip(str(error))
+    model = landmark_model()  # slstt depends on the package that carries it, so it must be here
     assert model.name == "shape_predictor_68_face_landmarks.dat"
     assert "face_recognition_models" not in sys.modules
 
