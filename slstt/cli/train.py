@@ -43,9 +43,9 @@ def _train(arguments: argparse.Namespace) -> int:
             shard = (int(match[1]), int(match[2])) if match else (0, 0)
             if not 1 <= shard[0] <= shard[1]:
                 found.append(f"--shard {arguments.shard}: write i/n with 1 <= i <= n, e.g. 2/4")
-        from slstt.training import run as session
+        from slstt.training.run import check, machine_problems, train
 
-        found += session.machine_problems(settings)
+        found += machine_problems(settings)
         if found:
             raise ConfigError(*found)
         wanted = None
@@ -53,9 +53,9 @@ def _train(arguments: argparse.Namespace) -> int:
             wanted = [name.strip() for name in arguments.folds.split(",") if name.strip()]
         run = arguments.out or Path("runs") / arguments.config.stem
         if arguments.check:
-            session.check(settings, run, wanted, shard)
+            check(settings, run, wanted, shard)
             return 0
-        return session.train(settings, run, wanted, shard, stop, arguments.quiet)
+        return train(settings, run, wanted, shard, stop, arguments.quiet)
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ Row = dict[str, float | int]
 class FoldHistory:
     """What training has left so far besides weights."""
 
-    history: list[Row] = field(default_factory=list)
+    epochs: list[Row] = field(default_factory=list)
     """One row per finished epoch, the columns of history.csv."""
     peek: list[list[int]] = field(default_factory=list)
     """The test clips' predicted classes after each epoch; filled only with run.peek."""
@@ -94,7 +94,7 @@ class FoldState:
         self.average = Average(self.changing(), training.ema) if training.ema is not None else None
         self.epoch, self.step = 0, 0
         self.losses, self.weight = 0.0, 0.0
-        self.progressed = FoldHistory()
+        self.history = FoldHistory()
         self._resumed: dict[str, Tensor] | None = None
 
     def learning(self) -> Iterator[tuple[str, Tensor]]:
@@ -121,7 +121,7 @@ class FoldState:
 
     def finish_epoch(self, row: Row) -> None:
         """Count the epoch and begin the next one's sums."""
-        self.progressed.history.append(row)
+        self.history.epochs.append(row)
         self.epoch, self.step, self.losses, self.weight = self.epoch + 1, 0, 0.0, 0.0
 
     def to_checkpoint(self, generator: torch.Generator) -> dict[str, Any]:
@@ -136,9 +136,9 @@ class FoldState:
             "average": {"steps": self.average.steps, "values": self.average.values} if self.average else None,
             "random": random,
             "position": [self.epoch, self.step, self.losses, self.weight],
-            "history": self.progressed.history,
-            "peek": self.progressed.peek,
-            "best": self.progressed.best,
+            "history": self.history.epochs,
+            "peek": self.history.peek,
+            "best": self.history.best,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -151,7 +151,7 @@ class FoldState:
                 value.copy_(state["average"]["values"][name])
         self.epoch, self.step, self.losses, self.weight = state["position"]
         self._resumed = state["random"] if self.step else None
-        self.progressed = FoldHistory(state["history"], state["peek"], state["best"])
+        self.history = FoldHistory(state["history"], state["peek"], state["best"])
 
     @torch.no_grad()
     def load(self, weights: Mapping[str, Tensor]) -> None:

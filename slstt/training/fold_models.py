@@ -10,8 +10,8 @@ from slstt.evaluation.attention import AttentionInput
 from slstt.evaluation.run import EvaluatedRun, fold_files
 from slstt.models.model_file import load_model
 from slstt.progress import Progress
-from slstt.training.folds import make_folds
 from slstt.training.inputs import FlowInputs, read_data
+from slstt.training.loso import make_folds
 
 CLIPS_PER_FOLD = 12
 """At most, evenly taken: enough for a mean, bounded for large models on a laptop."""

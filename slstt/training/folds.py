@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from slstt.config.train import TrainConfig
 from slstt.errors import ConfigError, DataError
-from slstt.training.inputs import ClipKey, FlowData
+
+ClipKey = tuple[str, str, str]
+"""Data set, subject, clip."""
 
 
 @dataclass(frozen=True)
@@ -126,11 +127,3 @@ def seed_of(seed: int, *names: object) -> int:
     """A random seed (63 bits) that depends on `seed` and `names` and on nothing else."""
     text = "\0".join(map(str, (seed, *names)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
-
-
-def make_folds(settings: TrainConfig, data: FlowData) -> list[Fold]:
-    """All folds of a run, sorted by name."""
-    folds = leave_one_subject_out(data.keys)
-    if settings.selection.method == "inner":
-        return [with_validation(fold, data.keys, settings.selection.subjects, settings.run.seed) for fold in folds]
-    return folds

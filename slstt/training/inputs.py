@@ -27,9 +27,7 @@ from slstt.flow.augmentation import augment, mirror
 from slstt.flow.encoding import EPSILON, encode, normalize_each, resized
 from slstt.flow.flow_files import flow_path, read_fingerprint, read_flow
 from slstt.models.slstt import SLSTT, frozen_fingerprint
-
-ClipKey = tuple[str, str, str]
-"""Data set, subject, clip."""
+from slstt.training.folds import ClipKey
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class FlowData:
     classes: tuple[str, ...]
     fingerprint: str
     """Names clips, classes and flow: two runs on equal data have equal names."""
-    prints: tuple[str, ...]
+    fingerprints: tuple[str, ...]
     """The same for each clip's flow alone."""
     frames: int
     channels: int
@@ -142,7 +140,7 @@ def _read_cache(data: Data, image_size: int) -> FlowData:
         keys,
         labels,
         protocol.classes,
-        _print_of(keys, labels, prints),
+        _data_fingerprint(keys, labels, prints),
         tuple(prints),
         frames,
         2,
@@ -172,7 +170,7 @@ def _read_maps(data: Data, image_size: int) -> FlowData:
         keys,
         labels,
         protocol.classes,
-        _print_of(keys, labels, prints),
+        _data_fingerprint(keys, labels, prints),
         prints,
         1,
         3,
@@ -181,7 +179,7 @@ def _read_maps(data: Data, image_size: int) -> FlowData:
     )
 
 
-def _print_of(keys: Sequence[ClipKey], labels: Sequence[int], prints: Sequence[str]) -> str:
+def _data_fingerprint(keys: Sequence[ClipKey], labels: Sequence[int], prints: Sequence[str]) -> str:
     return fingerprint({"clips": list(zip(keys, labels, prints, strict=True))})
 
 
@@ -223,7 +221,7 @@ class Features:
     def _present(self, index: int) -> bool:
         try:
             with safe_open(self.path(index), "pt") as stored:
-                return json.loads(stored.metadata()["slstt"]) == [self.data.prints[index], self.views]
+                return json.loads(stored.metadata()["slstt"]) == [self.data.fingerprints[index], self.views]
         except (OSError, SafetensorError, KeyError, TypeError, ValueError):
             return False
 
@@ -279,7 +277,7 @@ def compute_features(
         stored = found.to(torch.bfloat16 if settings.encoder.precision == "bf16" else torch.float32)
         stored = stored.unflatten(0, (features.views, features.data.frames)).cpu().contiguous()
         with whole_file(features.path(index)) as part:
-            header = {"slstt": json.dumps([features.data.prints[index], features.views])}
+            header = {"slstt": json.dumps([features.data.fingerprints[index], features.views])}
             save_file({"features": stored}, part, metadata=header)
         each()
     return encoded

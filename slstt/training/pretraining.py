@@ -26,7 +26,6 @@ from torch import Tensor, nn
 from slstt import __version__
 from slstt.config.load import differing_keys, dump_config
 from slstt.config.pretrain import PretrainConfig
-from slstt.config.train import Training
 from slstt.datasets.synthetic.flow_fields import FIELD_UNITS, FieldSettings, combinations, draw
 from slstt.errors import ConfigError
 from slstt.evaluation.metrics import uf1_of
@@ -37,8 +36,8 @@ from slstt.models.slstt import SLSTT
 from slstt.progress import Progress
 from slstt.training.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
 from slstt.training.folds import seed_of
-from slstt.training.optimization import Average, learning_rate, make_optimizer
-from slstt.training.run_folder import CONFIG, settings_in
+from slstt.training.optimization import Average, adamw, warmup_cosine
+from slstt.training.resolved_config import CONFIG, settings_in
 from slstt.training.stopping import Stop
 
 PRESENT = 0.1
@@ -133,15 +132,7 @@ def pretrain(
     training, device = settings.training, torch.device(settings.run.device)
     source = Source(settings)
     model = make(settings).to(device)
-    recipe = Training(
-        epochs=training.steps,
-        warmup_epochs=training.warmup_steps,
-        optimizer="adamw",
-        learning_rate=training.learning_rate,
-        weight_decay=training.weight_decay,
-        schedule="cosine",
-    )
-    optimizer = make_optimizer(model, recipe)
+    optimizer = adamw(model, training.learning_rate, training.weight_decay)
     average = Average(model.named_parameters(), training.average)
     state, remarks = load_checkpoint(folder)
     for remark in remarks:
@@ -159,7 +150,7 @@ def pretrain(
     while step < training.steps:
         batch = source.batch(training.batch_size, "step", step)
         torch.manual_seed(seed_of(settings.run.seed, "drop path", step))
-        rate = learning_rate(recipe, step)
+        rate = warmup_cosine(training.learning_rate, step, training.warmup_steps, training.steps)
         for group in optimizer.param_groups:
             group["lr"] = rate
         loss = _loss(model, batch, settings, device)

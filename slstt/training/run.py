@@ -16,9 +16,9 @@ from slstt.evaluation.tables import as_text, score_table
 from slstt.models.slstt import SLSTT, set_trainable
 from slstt.progress import Progress
 from slstt.training.executors import run_folds
-from slstt.training.folds import Fold, audit, choose, make_folds
+from slstt.training.folds import Fold, audit, choose
 from slstt.training.inputs import FlowData, FlowInputs, compute_features, open_features, read_data
-from slstt.training.loso import TrainingJob
+from slstt.training.loso import TrainingJob, make_folds
 from slstt.training.run_folder import begin, fold_folder, is_done, locked, pool_finished
 from slstt.training.stopping import Stop
 from slstt.training.trainer import make_slstt

@@ -21,15 +21,16 @@ from typing import Any
 import torch
 
 from slstt import __version__
-from slstt.config.load import Settings, differing_keys, dump_config, load_config
+from slstt.config.load import differing_keys, dump_config
 from slstt.config.train import TrainConfig, identity
 from slstt.errors import ConfigError, DataError
 from slstt.evaluation.predictions import Predictions, pool, read_predictions, write_predictions
 from slstt.files import write_json, write_text
 from slstt.training.folds import Fold
 from slstt.training.inputs import FlowData
+from slstt.training.resolved_config import CONFIG, settings_in
 
-CONFIG, FOLDS, ENVIRONMENT, PREDICTIONS = "config.resolved.yaml", "folds.json", "environment.json", "predictions.csv"
+FOLDS, ENVIRONMENT, PREDICTIONS = "folds.json", "environment.json", "predictions.csv"
 
 
 def fold_folder(run: Path, name: str) -> Path:
@@ -61,17 +62,6 @@ def differences(run: Path, settings: TrainConfig, data: FlowData) -> list[str]:
     if (run / FOLDS).exists() and (written := _data_in(run)) != data.fingerprint:
         found.append(f"data: the clips or their flow are not those of the run ({written} -> {data.fingerprint})")
     return found
-
-
-def settings_in(run: Path, schema: type[Settings]) -> Settings:
-    """What the run in `run` was started with. Raises ConfigError where that cannot be read or is no longer valid."""
-    try:
-        return load_config(schema, run / CONFIG)
-    except (ConfigError, RecursionError) as error:
-        reason = " ".join(str(error).removeprefix(f"{run / CONFIG}: ").split())[:200]
-        raise ConfigError(
-            f"{run / CONFIG}: damaged, or of another version of slstt ({reason}); choose another --out"
-        ) from error
 
 
 def _data_in(run: Path) -> str:

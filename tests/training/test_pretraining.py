@@ -35,7 +35,8 @@ def settings(**changes: dict) -> PretrainConfig:
 
 
 OBSERVER = """
-import os, sys
+import os, sys, tempfile
+tempfile.gettempdir()  # tries once whether a file can be written there
 package, out = sys.argv[1:3]
 opened = set()
 system = ("/proc", "/sys", "/dev", "/etc", "/usr", "/lib")
