@@ -19,29 +19,10 @@ from slstt.evaluation.saliency import SaliencyMap
 from slstt.evaluation.tables import printable
 from slstt.files import write_text
 from slstt.images import Picture, flow_wheel
+from slstt.prediction import DEFAULT_WEIGHTS, LIMITS
 from slstt.prediction.classify import IntervalFlow
 from slstt.prediction.face_motion import FaceMotion
 from slstt.prediction.results import PredictionResult, with_face
-
-LIMITS = (
-    "It finds small, quick movements of a face and names the class whose movements they resemble. It does not read "
-    "feelings, intentions or the truth of what is said: it is no lie detector.",
-    "It is for research. Do not use it for decisions about people, such as hiring, policing, border control, teaching "
-    "or medicine.",
-    "Speaking, chewing, blinking, looking about and changing light also move a face quickly. In such recordings many "
-    "of the intervals are not expressions at all, and each of them still gets a class, since the network knows no "
-    "'none of these'.",
-    "The probabilities compare the classes with one another. They are not the probability that a person felt "
-    "something, and they were not calibrated on recordings like yours.",
-    "Film the face from the front, evenly lit, large in the picture, at 100 frames per second or more. Below 50 the "
-    "shortest movements fall between the frames.",
-)
-DEFAULT_WEIGHTS = (
-    "The weights that come with slstt learned from drawn motion of facial action units alone; no person was filmed for "
-    "them. The default ones were measured on real clips cut out by experts (docs/real_data.md); on whole recordings "
-    "none were, since no recording with annotations was at hand."
-)
-
 
 TEMPLATES = Path(__file__).parent / "templates"
 HEIGHT = 240
@@ -148,23 +129,23 @@ def intensity_figure(result: PredictionResult, watched: FaceMotion) -> Figure:
     """Motion of the face over time, the intervals marked and numbered, the stretches without a face hatched."""
     figure = Figure(figsize=(9.5, 2.9))
     axes = figure.subplots()
-    rate, face, begin = watched.rate, with_face(watched), result.begin
+    face, begin = with_face(watched), result.begin
+    seconds = np.append(watched.times, watched.times[-1] + 1 / watched.rate)
     face[:begin] = True  # not looked at
-    times, values = _envelope(watched.intensity[begin:])
-    times = times + begin
-    axes.plot(times / rate, values, color=figures.DARK, lw=0.9)
+    numbers, values = _envelope(watched.intensity[begin:])
+    axes.plot(seconds[numbers + begin], values, color=figures.DARK, lw=0.9)
     top = float(np.nanmax(values)) if np.isfinite(values).any() else 1.0
     top = max(top, 1e-6) * 1.2
     edges = np.flatnonzero(np.diff(np.concatenate([[1], face.astype(int), [1]])))
-    for gone, back in edges.reshape(-1, 2) / rate:
+    for gone, back in seconds[edges.reshape(-1, 2)]:
         axes.axvspan(gone, back, facecolor="#eeeeee", edgecolor="#bbbbbb", hatch="///", lw=0)
     for number, one in enumerate(result.found, start=1):
-        onset, apex, offset = (frame / rate for frame in (one.interval.onset, one.interval.apex, one.interval.offset))
+        onset, apex, offset = one.seconds
         axes.axvspan(onset, offset, facecolor=figures.WARM, alpha=0.28, lw=0)
         axes.plot([apex, apex], [0, top * 0.9], color=figures.WARM, lw=0.8, ls="--")
         if len(result.found) <= 40:
             axes.text(apex, top * 0.99, str(number), ha="center", va="top", fontsize=8, fontweight="bold")
-    axes.set(xlim=(begin / rate, len(face) / rate), ylim=(0, top), xlabel="seconds")
+    axes.set(xlim=(seconds[begin], seconds[-1]), ylim=(0, top), xlabel="seconds")
     axes.set_ylabel("motion of the face,\n1/1000 of the eyes' distance")
     return figure
 

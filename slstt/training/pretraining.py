@@ -38,7 +38,7 @@ from slstt.training.checkpoint import load_checkpoint, remove_checkpoints, save_
 from slstt.training.folds import seed_of
 from slstt.training.optimization import Average, adamw, warmup_cosine
 from slstt.training.resolved_config import CONFIG, settings_in
-from slstt.training.stopping import Stop
+from slstt.workers import Stop
 
 PRESENT = 0.1
 """Intensity (0..1) from which a unit counts as present."""
