@@ -38,20 +38,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = command.parser("slstt-preprocess", DESCRIPTION, EXAMPLES)
     parser.add_argument("--dataset", required=True, choices=DATASETS, help="which data set it is")
     parser.add_argument(
-        "--root", required=True, type=Path, metavar="DIR", help="its folder; any level above the subjects will do"
+        "--root",
+        required=True,
+        type=command.path,
+        metavar="DIR",
+        help="its folder; any level above the subjects will do",
     )
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where everything is written")
+    parser.add_argument("--out", required=True, type=command.path, metavar="DIR", help="where everything is written")
     parser.add_argument(
-        "--annotations", type=Path, metavar="FILE", help="the coding sheet, where it is not found below --root"
+        "--annotations", type=command.path, metavar="FILE", help="the coding sheet, where it is not found below --root"
     )
     parser.add_argument(
-        "--landmarks", type=Path, metavar="FILE", help="68 points per clip (.npz or .csv) instead of dlib's"
+        "--landmarks", type=command.path, metavar="FILE", help="68 points per clip (.npz or .csv) instead of dlib's"
     )
     parser.add_argument(
         "--workers", type=int, metavar="N", help="processes side by side (default: run.workers, else all cores)"
     )
+    parser.add_argument("--retry", action="store_true", help="try clips again that failed before and have not changed")
     parser.add_argument("--check", action="store_true", help="read everything, say what would be done, write nothing")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="settings as YAML (default: the paper's)")
+    parser.add_argument("--config", type=command.path, metavar="FILE", help="settings as YAML (default: the paper's)")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings that win over --config")
     return command.run(parser, _run, argv)
 
@@ -71,7 +76,7 @@ def _run(arguments: argparse.Namespace) -> int:
             if remark.action == "ignored" and not remark.subject:
                 print(f"  note:   {remark.reason}")
     workers = workers_of(config, arguments.workers)
-    result = preprocess(release, config, arguments.out, landmarks, workers, arguments.quiet)
+    result = preprocess(release, config, arguments.out, landmarks, workers, arguments.quiet, arguments.retry)
     page = write_report(result, arguments.out)
     _summary(result, arguments.out, page)
     return 1 if result.failures else 0
@@ -140,6 +145,8 @@ def _summary(result: "PreprocessingResult", out: Path, page: Path) -> None:
             print(f"  {remark.subject} {remark.clip}: {remark.reason}")
         if len(result.failures) > 5:
             print(f"  ... and {len(result.failures) - 5} more")
+        if result.not_retried:
+            print(f"  {result.not_retried} of them failed before and were not tried again; --retry tries them")
     if flagged:
         print(f"{len(flagged)} kept with a remark in {out / 'flags.csv'}")
     print(f"look at it: {page}")

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 
 from slstt.errors import ConfigError, DataError
-from slstt.images import Picture, read_image
+from slstt.images import Picture, common_bits, read_full_depth, to_8_bits
 
 VIDEOS = frozenset(".mp4 .m4v .mov .avi .mkv .webm .wmv .mpg .mpeg .mts .m2ts .ts .3gp .flv .ogv .gif".split())  # noqa: SIM905
 PICTURES = frozenset(".jpg .jpeg .png .bmp .tif .tiff".split())  # noqa: SIM905
@@ -129,7 +130,7 @@ class Recording:
         lost: list[int] = []
         for number in wanted:
             try:
-                picture = _read(self.files[number])
+                picture = _read(self.files, number)
             except DataError:
                 lost.append(number)
                 picture = self._neighbour(number) if last is None else last
@@ -146,7 +147,7 @@ class Recording:
         """The nearest frame before, or else after, `number` that can be decoded."""
         for other in islice(chain(range(number - 1, -1, -1), range(number + 1, len(self.files))), 50):
             try:
-                return _read(self.files[other])
+                return _read(self.files, other)
             except DataError:
                 continue
         raise DataError(f"{self.path}: no frame of 50 tried in a row can be decoded; restore the files")
@@ -391,9 +392,16 @@ def _picture(frame: av.VideoFrame) -> Picture:
     return np.ascontiguousarray(picture, np.uint8)
 
 
-def _read(path: Path) -> Picture:
+def _read(files: tuple[Path, ...], number: int) -> Picture:
     with _silent():
-        return read_image(path)
+        picture = read_full_depth(files[number])
+        return to_8_bits(picture, 8 if picture.dtype == np.uint8 else _bits(files))
+
+
+@lru_cache(maxsize=1)
+def _bits(files: tuple[Path, ...]) -> int:
+    """Looked up once a folder: it takes decoding every frame."""
+    return common_bits(files)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -19,7 +20,7 @@ from slstt.datasets.protocols import PROTOCOLS, Protocol, class_of, manifest_dif
 from slstt.datasets.releases import ranges
 from slstt.errors import DataError, WeightsError
 from slstt.flow.flow_files import flow_path
-from slstt.images import read_image
+from slstt.images import read_full_depth
 from slstt.preprocessing.clip import needed_frames
 from slstt.progress import Progress
 
@@ -105,12 +106,15 @@ def _under(policy: ExaminedPolicy, remark: Remark) -> Remark:
 
 def _examine_frames(clip: Clip, needed: Needed | None) -> tuple[list[Remark], Counter[tuple[int, int]]]:
     sizes: dict[int, tuple[int, int]] = {}
+    contents: dict[int, int] = {}
     for number, path in clip.frames.items():
         try:
-            height, width = read_image(path).shape[:2]
+            picture = read_full_depth(path)
         except DataError:
             continue
+        height, width = picture.shape[:2]
         sizes[number] = (width, height)
+        contents[number] = zlib.crc32(picture.data)
     damaged = {number for number in clip.frames if number not in sizes}
     # A run decodes the frames between onset and offset only, the onset always.
     inside = {number for number in clip.frames if clip.onset <= number <= clip.offset}
@@ -122,6 +126,10 @@ def _examine_frames(clip: Clip, needed: Needed | None) -> tuple[list[Remark], Co
     if damaged - inside:
         reason = f"cannot be decoded: frame {ranges(damaged - inside)}; outside onset..offset, not needed"
         remarks.append(Remark(*clip.key, "undecodable_frame", reason, "ignored"))
+    compared = (used if len(used) > 1 else inside) - damaged
+    if len(compared) > 1 and len({contents.get(number) for number in compared}) == 1:
+        reason = "all frames that are used show the same picture; there is no motion"
+        remarks.append(Remark(*clip.key, "identical_frames", reason, "flag"))
     counted = Counter(sizes[number] for number in inside if number in sizes)
     if len(counted) > 1:
         usual = counted.most_common(1)[0][0]
@@ -266,11 +274,13 @@ def _missing_models(config: PreprocessConfig, detect: bool) -> list[str]:
             problems += error.problems
     if config.interpolation.method == "rife":
         given = os.environ.get("SLSTT_RIFE_WEIGHTS")
-        stored = Path(given or downloads.cache_folder() / f"rife-hdv3-{downloads.RIFE_SHA256[:12]}.safetensors")
+        stored = Path(given or downloads.kept_rife())
         if given and not stored.is_file():
             problems.append(f"{stored}: RIFE weights not found; correct SLSTT_RIFE_WEIGHTS")
         else:
-            print(f"RIFE weights: {stored if stored.is_file() else 'not here yet; the run fetches them (12 MB)'}")
+            usable = given or downloads.is_official_rife(stored)
+            state = "altered" if stored.is_file() else "not here yet"
+            print(f"RIFE weights: {stored if usable else f'{state}; the run fetches them (12 MB)'}")
     return problems
 
 

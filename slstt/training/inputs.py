@@ -5,6 +5,7 @@ Both kinds answer the same three calls, so the training loop does not know which
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from slstt.evaluation.predictions import shortened
 from slstt.files import fingerprint, is_file, whole_file
 from slstt.flow.augmentation import augment, mirror
 from slstt.flow.encoding import EPSILON, encode, normalize_each, resized
-from slstt.flow.flow_files import flow_path, read_fingerprint, read_flow
+from slstt.flow.flow_files import flow_path, manifest_problems, read_flow, read_header, setting_differences
 from slstt.models.slstt import SLSTT, frozen_fingerprint
 from slstt.training.folds import ClipKey
 
@@ -100,7 +101,7 @@ def read_data(data: Data, image_size: int) -> FlowData:
     """The clips that `data.protocol` takes from `data.root`.
 
     Raises DataError, naming everything that is wrong: a missing folder, a clip whose flow is missing or listed twice,
-    no clip of the protocol, clips of different length.
+    no clip of the protocol, clips of different length, data sets preprocessed differently or not to the end.
     """
     return _read_maps(data, image_size) if data.kind == "flow_maps" else _read_cache(data, image_size)
 
@@ -118,11 +119,13 @@ def protocol_lines(data: FlowData, protocol: str) -> list[str]:
 
 def _read_cache(data: Data, image_size: int) -> FlowData:
     protocol = PROTOCOLS[data.protocol]
-    problems, found = [], {}
+    problems, found, used = [], {}, set()
     for root in roots(data):
         if not is_file(root / "index.csv"):
             problems.append(f"{root}: no index.csv; run slstt-preprocess --out {root} first, or mend data.root")
             continue
+        # An unfinished run's index may list no clip yet, so every data set of the protocol is asked for.
+        problems += manifest_problems(root, protocol.datasets)
         for clip in read_index(root / "index.csv"):
             label = class_of(protocol, clip)
             if label is None:
@@ -130,14 +133,26 @@ def _read_cache(data: Data, image_size: int) -> FlowData:
             if clip.key in found:
                 problems.append(f"{root}: {name_of(clip.key)} is listed twice; give each data set's folder once")
             found[clip.key] = (protocol.classes.index(label), flow_path(root, clip.key))
+            used.add((root, clip.dataset))
     keys = tuple(sorted(found))
-    prints, missing = [], []
+    problems += setting_differences(used)
+    headers, missing = [], []
     for key in keys:
         try:
-            prints.append(read_fingerprint(found[key][1]))
+            headers.append(read_header(found[key][1]))
         except DataError as error:
             missing += error.problems
     problems += shortened(missing)
+    if len(counts := Counter(header.frames for header in headers)) > 1 and not missing:
+        usual = counts.most_common(1)[0][0]
+        problems += shortened(
+            [
+                f"{name_of(key)}: has {header.frames} frames, most clips {usual}; preprocess all data sets with the "
+                "same frames.count"
+                for key, header in zip(keys, headers, strict=True)
+                if header.frames != usual
+            ]
+        )
     if not problems and not keys:
         problems.append(
             f"{', '.join(map(str, roots(data)))}: no clip of the protocol {data.protocol} "
@@ -147,14 +162,15 @@ def _read_cache(data: Data, image_size: int) -> FlowData:
         raise DataError(*problems)
     labels = tuple(found[key][0] for key in keys)
     paths = tuple(found[key][1] for key in keys)
-    frames = read_flow(paths[0]).shape[0]
+    prints = tuple(header.fingerprint for header in headers)
+    frames = headers[0].frames
     size = frames * 2 * image_size**2 * 2  # float16
     return FlowData(
         keys,
         labels,
         protocol.classes,
         _data_fingerprint(keys, labels, prints),
-        tuple(prints),
+        prints,
         frames,
         2,
         image_size,

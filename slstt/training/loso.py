@@ -203,8 +203,11 @@ class FoldTrainer:
             "normalize": data.normalize,
             "frames": str(self.data.frames),
         }
-        if data.kind == "cache" and (made := read_manifest(roots(data)[0])):
-            header["preprocessing"] = json.dumps(next(iter(made.values()))["settings"])
+        if data.kind == "cache":
+            # All data sets of a run have the same settings; one folder may hold others besides.
+            found = (read_manifest(root).get(self.data.keys[0][0]) for root in roots(data))
+            if entry := next(filter(None, found), None):
+                header["preprocessing"] = json.dumps(entry["settings"])
         if data.normalize == "train":
             mean, deviation = self.data.statistics(fold.train, data.encoding)
             header |= {"mean": json.dumps(mean.tolist()), "deviation": json.dumps(deviation.tolist())}

@@ -240,6 +240,15 @@ def test_folds_without_a_name_are_refused(flow_root: Path, tmp_path: Path, capsy
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("more", [(), ("--check",)])
+def test_unfinished_preprocessing_is_refused(tmp_path: Path, capsys, more: tuple[str, ...]) -> None:
+    root = write_cache(tmp_path / "cache")
+    (root / "manifest.json").write_text('{"smic": {"finished": false, "settings": {}}}')
+    assert main(arguments(root, tmp_path / "run", *more)) == 3
+    assert f"{root}: the preprocessing of smic is not finished; run slstt-preprocess" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_missing_data_is_told_with_the_fix(flow_root: Path, tmp_path: Path, capsys) -> None:
     argv = ["--config", str(settings_file(tmp_path)), "--out", str(tmp_path / "run")]
     assert main(argv) == 2

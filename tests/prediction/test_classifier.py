@@ -45,7 +45,9 @@ def run_of(folder: Path, *overrides: str) -> tuple[Path, Path]:
             write_flow(flow_path(cache, clip.key), flow.astype(np.float32), clip.name)
             listed.append(clip)
     write_index(cache / "index.csv", listed)
-    (cache / "manifest.json").write_text(json.dumps({"smic": {"settings": {"flow": {"method": "dis"}}}}))
+    (cache / "manifest.json").write_text(
+        json.dumps({"smic": {"settings": {"flow": {"method": "dis"}}, "finished": True}})
+    )
     (folder / "tiny.yaml").write_text(SETTINGS)
     arguments = ["--config", str(folder / "tiny.yaml"), "--out", str(folder / "run"), "--quiet"]
     assert train([*arguments, f"data.root={cache}", "data.protocol=smic_sde", *overrides]) == 0
