@@ -28,7 +28,7 @@ from slstt.config.train import TrainConfig
 from slstt.models.slstt import SLSTT, set_trainable
 from slstt.training.folds import leave_one_subject_out
 from slstt.training.inputs import FlowData, FlowInputs, FrozenFeatures, compute_features, open_features, read_data
-from slstt.training.trainer import make_slstt, train_fold
+from slstt.training.trainer import FoldSetup, make_slstt, train_fold
 
 CPU = torch.device("cpu")
 
@@ -56,7 +56,7 @@ def run_loso(settings: TrainConfig, data: FlowData, folder: Path, stored: bool) 
     else:
         inputs = FlowInputs(data, settings, CPU, ())
     for fold in leave_one_subject_out(data.keys):
-        trained = train_fold(fold, data, settings, inputs, folder / fold.name, CPU)
+        trained = train_fold(FoldSetup(fold, data, settings, inputs, folder / fold.name, CPU))
         assert trained is not None
         found.append(trained.probabilities)
     return time.process_time() - begun, np.concatenate(found)

@@ -21,11 +21,8 @@ def clean_environment(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def fetched():
-    try:
-        return rife_weights()
-    except WeightsError as error:
-        pytest.skip(str(error))
+def fetched(official_rife):
+    return official_rife
 
 
 def test_cache_folder(monkeypatch, tmp_path):

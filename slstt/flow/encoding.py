@@ -4,6 +4,7 @@ Shapes in this file: B clips, T frames, H x W pixels. Flow is (B, T, 2, H, W) in
 """
 
 import math
+from typing import get_args
 
 import numpy as np
 import torch
@@ -11,6 +12,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from slstt.config.train import Encoding
+
+ENCODINGS = get_args(Encoding)
 EPSILON = 1e-6
 
 

@@ -252,11 +252,17 @@ class IntervalClassifier:
             yield self._held.get(path) or _load_models(path)
 
     def probabilities(self, flows: Sequence[Float[Tensor, "T 2 H W"]]) -> Float[Tensor, "N K"]:
-        """Intervals' flow in pixels of the crop (each T, 2, H, W) -> probabilities (N, K), averaged over the models."""
+        """Intervals' flow in pixels of the crop (each T, 2, H, W) -> probabilities (N, K), averaged over the models.
+
+        Raises WeightsError naming the file whose answer is not finite.
+        """
         total = torch.zeros(len(flows), len(self.wanted.classes), dtype=torch.float64)
-        for model, wanted in self.models():
+        for path, (model, wanted) in zip(self.paths, self.models(), strict=True):
             for row, flow in enumerate(flows):
-                total[row] += logits(model, wanted, flow).double().softmax(0)
+                answer = logits(model, wanted, flow).double()
+                if not answer.isfinite().all():
+                    raise WeightsError(f"{path}: its answer is not finite; give other weights")
+                total[row] += answer.softmax(0)
         return total / len(self.paths)
 
 
@@ -320,7 +326,9 @@ def _models_of_run(run: Path) -> tuple[list[Path], list[str]]:
         raise WeightsError(f"{run}: {_why_none(run)}")
     try:
         folds = [fold["name"] for fold in json.loads((run / FOLDS).read_text(encoding="utf-8"))["folds"]]
-    except (OSError, ValueError, KeyError, TypeError):
+        if not all(isinstance(name, str) for name in folds):
+            raise TypeError("a fold's name is text")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return found, [f"{run}: {FOLDS} is missing or unreadable, so folds may be missing"]
     missing = sorted(set(folds) - {path.parent.name for path in found})
     if not missing:

@@ -21,15 +21,13 @@ from slstt.config.train import Data, TrainConfig, roots
 from slstt.datasets import flow_maps
 from slstt.datasets.clips import name_of, read_index
 from slstt.datasets.protocols import PROTOCOLS, class_of, left_out, manifest_difference
-from slstt.errors import DataError, shortened
+from slstt.errors import DataError, WeightsError, shortened
 from slstt.files import fingerprint, is_file, whole_file
 from slstt.flow.augmentation import augment, mirror
 from slstt.flow.encoding import EPSILON, encode, normalize_each, resized
 from slstt.flow.flow_files import flow_path, manifest_problems, read_flow, read_header, setting_differences
 from slstt.models.slstt import SLSTT, frozen_fingerprint
-
-ClipKey = tuple[str, str, str]
-"""Data set, subject, clip."""
+from slstt.training.folds import ClipKey
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class FlowData:
     classes: tuple[str, ...]
     fingerprint: str
     """Names clips, classes and flow: two runs on equal data have equal names."""
-    prints: tuple[str, ...]
+    fingerprints: tuple[str, ...]
     """The same for each clip's flow alone."""
     frames: int
     channels: int
@@ -170,7 +168,7 @@ def _read_cache(data: Data, image_size: int) -> FlowData:
         keys,
         labels,
         protocol.classes,
-        _print_of(keys, labels, prints),
+        _data_fingerprint(keys, labels, prints),
         prints,
         frames,
         2,
@@ -205,7 +203,7 @@ def _read_maps(data: Data, image_size: int) -> FlowData:
         keys,
         labels,
         protocol.classes,
-        _print_of(keys, labels, prints),
+        _data_fingerprint(keys, labels, prints),
         prints,
         1,
         3,
@@ -215,7 +213,7 @@ def _read_maps(data: Data, image_size: int) -> FlowData:
     )
 
 
-def _print_of(keys: Sequence[ClipKey], labels: Sequence[int], prints: Sequence[str]) -> str:
+def _data_fingerprint(keys: Sequence[ClipKey], labels: Sequence[int], prints: Sequence[str]) -> str:
     return fingerprint({"clips": list(zip(keys, labels, prints, strict=True))})
 
 
@@ -257,7 +255,7 @@ class Features:
     def _present(self, index: int) -> bool:
         try:
             with safe_open(self.path(index), "pt") as stored:
-                return json.loads(stored.metadata()["slstt"]) == [self.data.prints[index], self.views]
+                return json.loads(stored.metadata()["slstt"]) == [self.data.fingerprints[index], self.views]
         except (OSError, SafetensorError, KeyError, TypeError, ValueError):
             return False
 
@@ -292,7 +290,8 @@ def compute_features(
     """Compute what is missing, clip by clip, in evaluation mode; returns the number of frames encoded.
 
     `pictures` turns flow (B, T, C, H, W) into the network's pictures; `each` is called after each clip and may raise
-    to stop: what was written stays, and the next call continues behind it.
+    to stop: what was written stays, and the next call continues behind it. Raises WeightsError where features are not
+    finite.
     """
     model = model.to(device).eval()
     encoded = 0
@@ -302,11 +301,17 @@ def compute_features(
         frames = torch.cat([pictures(variant) for variant in variants]).flatten(0, 1)
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.run.precision == "bf16"):
             found = torch.cat([model.frozen_features(part) for part in frames.split(32)])
+        if not found.isfinite().all():
+            source = settings.model.pretrained or "the encoder's random weights"
+            raise WeightsError(
+                f"{source}: the features of {name_of(features.data.keys[index])} are not finite; give other weights as "
+                "model.pretrained"
+            )
         encoded += len(frames)
         stored = found.to(torch.bfloat16 if settings.run.precision == "bf16" else torch.float32)
         stored = stored.unflatten(0, (features.views, features.data.frames)).cpu().contiguous()
         with whole_file(features.path(index)) as part:
-            header = {"slstt": json.dumps([features.data.prints[index], features.views])}
+            header = {"slstt": json.dumps([features.data.fingerprints[index], features.views])}
             save_file({"features": stored}, part, metadata=header)
         each()
     return encoded

@@ -19,10 +19,19 @@ from slstt.flow.flow_files import read_manifest
 from slstt.models.slstt import SLSTT
 from slstt.training.checkpoint import Row, remove_checkpoints
 from slstt.training.classifiers import classify_fold
-from slstt.training.folds import Fold, audit
+from slstt.training.folds import Fold, audit, leave_one_subject_out, with_validation
 from slstt.training.inputs import Features, FlowData, FlowInputs, FrozenFeatures, open_features, read_data
 from slstt.training.run_folder import fold_folder, is_done
-from slstt.training.trainer import FoldFailed, Inputs, Trained, make_slstt, train_fold, write_history
+from slstt.training.trainer import (
+    Callbacks,
+    FoldFailed,
+    FoldSetup,
+    Inputs,
+    Trained,
+    make_slstt,
+    train_fold,
+    write_history,
+)
 
 PEEK_COLUMNS = ("epoch", "dataset", "subject", "clip", "true_label", "predicted_label")
 FAILURE = "failure.txt"
@@ -49,6 +58,14 @@ class TrainingJob:
     device: str
     wait: float | None = 0.0
     """Seconds to wait for a fold that another process holds; None for ever."""
+
+
+def make_folds(settings: TrainConfig, data: FlowData) -> list[Fold]:
+    """All folds of a run, sorted by name."""
+    folds = leave_one_subject_out(data.keys)
+    if settings.selection.method == "inner":
+        return [with_validation(fold, data.keys, settings.selection.subjects, settings.run.seed) for fold in folds]
+    return folds
 
 
 def worker_count(settings: TrainConfig, folds: int, device: str) -> int:
@@ -112,7 +129,7 @@ class FoldTrainer:
             try:
                 stack.enter_context(locked(folder / ".lock", wait=self.job.wait, busy=f"{name} is busy"))
             except ConfigError:
-                return FoldOutcome(name, "busy", "another process is training it")
+                return FoldOutcome(name, "busy", "another process is training it; run the same command again later")
             if is_done(run, name):
                 return FoldOutcome(name, "done")
             for stale in folder.glob(".*.part"):
@@ -122,13 +139,11 @@ class FoldTrainer:
                 report(epoch)
 
             try:
-                inputs = self._inputs(fold)
+                setup = FoldSetup(fold, self.data, self.settings, self._inputs(fold), folder, self.device)
                 if self.settings.classifier.trained_at_once:
-                    trained = classify_fold(fold, self.data, self.settings, inputs, self.device)
+                    trained = classify_fold(setup)
                 else:
-                    trained = train_fold(
-                        fold, self.data, self.settings, inputs, folder, self.device, stop, on_epoch, say
-                    )
+                    trained = train_fold(setup, Callbacks(stop, on_epoch, say))
             except (FoldFailed, torch.OutOfMemoryError) as error:
                 reason = " ".join(str(error).split())
                 write_text(folder / FAILURE, reason + "\n")
@@ -151,11 +166,11 @@ class FoldTrainer:
         keys = [data.keys[i] for i in fold.test]
         true = [classes[data.labels[i]] for i in fold.test]
         predicted = [classes[i] for i in trained.probabilities.argmax(1)]
-        write_history(folder, trained.progressed.history)
+        write_history(folder, trained.history.epochs)
         if settings.run.peek:
             rows = [
                 (epoch, *key, label, classes[guess])
-                for epoch, guesses in enumerate(trained.progressed.peek, start=1)
+                for epoch, guesses in enumerate(trained.history.peek, start=1)
                 for key, label, guess in zip(keys, true, guesses, strict=True)
             ]
             write_csv(folder / "peek.csv", PEEK_COLUMNS, rows)

@@ -24,9 +24,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from slstt import __version__
-from slstt.config.load import differing_keys, dump_config, read_yaml
+from slstt.config.load import differing_keys, dump_config
 from slstt.config.pretrain import PretrainConfig
-from slstt.config.train import Training
 from slstt.datasets.synthetic.flow_fields import FIELD_UNITS, combinations, draw
 from slstt.errors import ConfigError
 from slstt.evaluation.metrics import uf1_of
@@ -37,7 +36,8 @@ from slstt.models.slstt import SLSTT
 from slstt.progress import Progress
 from slstt.training.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
 from slstt.training.folds import seed_of
-from slstt.training.optimization import Average, learning_rate, make_optimizer
+from slstt.training.optimization import Average, adamw, warmup_cosine
+from slstt.training.resolved_config import CONFIG, settings_in
 from slstt.workers import Stop
 
 PRESENT = 0.1
@@ -134,15 +134,7 @@ def pretrain(
     training, device = settings.training, torch.device(settings.run.device)
     source = Source(settings)
     model = make(settings).to(device)
-    recipe = Training(
-        epochs=training.steps,
-        warmup_epochs=training.warmup_steps,
-        optimizer="adamw",
-        learning_rate=training.learning_rate,
-        weight_decay=training.weight_decay,
-        schedule="cosine",
-    )
-    optimizer = make_optimizer(model, recipe)
+    optimizer = adamw(model, training.learning_rate, training.weight_decay)
     average = Average(model.named_parameters(), training.average)
     state, remarks = load_checkpoint(folder)
     for remark in remarks:
@@ -160,7 +152,7 @@ def pretrain(
     while step < training.steps:
         batch = source.batch(training.batch_size, "step", step)
         torch.manual_seed(seed_of(settings.run.seed, "drop path", step))
-        rate = learning_rate(recipe, step)
+        rate = warmup_cosine(training.learning_rate, step, training.warmup_steps, training.steps)
         for group in optimizer.param_groups:
             group["lr"] = rate
         loss = _loss(model, batch, settings, device)
@@ -241,7 +233,7 @@ def _state(
     }
 
 
-MODEL, CONFIG, SCORES, HISTORY = "model.safetensors", "config.resolved.yaml", "scores.json", "history.csv"
+MODEL, SCORES, HISTORY = "model.safetensors", "scores.json", "history.csv"
 
 
 def check(settings: PretrainConfig, folder: Path) -> list[str]:
@@ -310,15 +302,11 @@ def refuse_other(settings: PretrainConfig, folder: Path) -> None:
     """Raise ConfigError where `folder` holds something else than an equal run."""
     if not folder.exists():
         return
-    path = folder / CONFIG
-    if not path.exists():
+    if not (folder / CONFIG).exists():
         if any(not file.name.startswith(".") for file in folder.iterdir()):
             raise ConfigError(f"{folder}: holds other things than a pretraining; choose another --out")
         return
-    try:
-        theirs = PretrainConfig.model_validate(read_yaml(path)).model_dump(mode="json")
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{path}: not the settings of this version; choose another --out") from error
+    theirs = settings_in(folder, PretrainConfig).model_dump(mode="json")
     ours = settings.model_dump(mode="json")
     for values in (ours, theirs):
         del values["run"]["checkpoint_seconds"]

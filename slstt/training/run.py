@@ -2,7 +2,7 @@
 
 import importlib.util
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -10,19 +10,16 @@ import numpy as np
 import torch
 
 from slstt.config.train import TrainConfig
-from slstt.errors import ConfigError, DataError
-from slstt.evaluation.attention import AttentionInput
+from slstt.errors import ConfigError
 from slstt.evaluation.metrics import confusion, summary, uf1_of
 from slstt.evaluation.predictions import read_predictions
-from slstt.evaluation.run import EvaluatedRun, fold_files
 from slstt.evaluation.tables import as_text, score_table
 from slstt.files import locked
-from slstt.models.model_file import load_model
 from slstt.models.slstt import SLSTT, set_trainable
 from slstt.progress import Progress
-from slstt.training.folds import Fold, audit, choose, make_folds
+from slstt.training.folds import Fold, audit, choose
 from slstt.training.inputs import FlowData, FlowInputs, compute_features, open_features, protocol_lines, read_data
-from slstt.training.loso import FoldOutcome, TrainingJob, make_work, where_to_train
+from slstt.training.loso import FoldOutcome, TrainingJob, make_folds, make_work, where_to_train
 from slstt.training.run_folder import begin, fold_folder, is_done, pool_finished
 from slstt.training.trainer import make_slstt
 from slstt.workers import Died, Here, Stop, at_work
@@ -74,7 +71,10 @@ def train(
     stop: Stop,
     quiet: bool,
 ) -> int:
-    """Train what is not done, pool, print; returns the exit code. Raises KeyboardInterrupt after a good early end."""
+    """Train what is not done, pool, print; returns the exit code: 1 where a chosen fold failed or was left.
+
+    Raises KeyboardInterrupt after a good early end.
+    """
     if settings.model.pretrained is not None:
         from slstt.models.model_file import find_weights
 
@@ -99,14 +99,15 @@ def train(
         job = TrainingJob(settings, run, tuple(folds), data.fingerprint, device, patience)
         failed = _train_folds(job, data, folds, chosen, stop, quiet)
         pooled, unfinished = pool_finished(run, folds)
-    if stop() and sum(not is_done(run, fold.name) for fold in chosen) > failed:
+    left = sum(not is_done(run, fold.name) for fold in chosen)
+    if stop() and left > failed:
         raise KeyboardInterrupt
     if pooled is not None:
         count = len(folds) - len(unfinished)
         title = f"PARTIAL: {count} of {len(folds)} folds" if unfinished else f"All {count} folds"
         print(as_text(score_table(summary(pooled, settings.data.protocol, settings.selection.method), title)))
         print(f"\nreport and figures: slstt-eval {run}", flush=True)
-    return 1 if failed else 0
+    return 1 if left else 0
 
 
 def prepare_features(settings: TrainConfig, data: FlowData, run: Path, device: torch.device, quiet: bool) -> int:
@@ -181,38 +182,3 @@ def _train_folds(
 def _confusion(run: Path, name: str, classes: Sequence[str]) -> np.ndarray:
     predictions = read_predictions(fold_folder(run, name) / "predictions.csv")
     return confusion(predictions.true, predictions.predicted, classes)
-
-
-CLIPS_PER_FOLD = 12
-"""At most, evenly taken: enough for a mean, bounded for large models on a laptop."""
-
-
-def shown_clips(run: EvaluatedRun, quiet: bool = False) -> Iterator[AttentionInput]:
-    """Each fold's model with its left-out subject's clips (of several seeds: the first seed's).
-
-    Raises DataError where the run kept no models (`run.save_models`), no settings, or where its data is gone.
-    """
-    models = fold_files(run, "model.safetensors")
-    if not models or not run.settings:
-        raise DataError(
-            f"{run.folder}: holds no models of its folds (folds/*/model.safetensors); "
-            "train with run.save_models=true to look at their attention"
-        )
-    try:
-        settings = TrainConfig.model_validate(dict(run.settings))
-    except ValueError as error:
-        raise DataError(f"{run.folder}/config.resolved.yaml: not the settings of this version") from error
-    data = read_data(settings.data, settings.model.image_size)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with Progress("attention", len(models), unit="fold", quiet=quiet) as progress:
-        for fold in make_folds(settings, data):
-            if fold.name not in models:
-                continue
-            inputs = FlowInputs(data, settings, device, fold.train if settings.data.normalize == "train" else ())
-            step = -(-len(fold.test) // CLIPS_PER_FOLD)
-            chosen = fold.test[::step]
-            flow = data.batch(chosen).float().to(device)
-            classes = [data.classes[data.labels[i]] for i in chosen]
-            model = load_model(models[fold.name]).to(device)
-            yield AttentionInput(model, inputs.plain(flow), flow, classes)
-            progress.advance()

@@ -17,15 +17,16 @@ from typing import Any
 import torch
 
 from slstt import __version__
-from slstt.config.load import differing_keys, dump_config, read_yaml
+from slstt.config.load import differing_keys, dump_config
 from slstt.config.train import TrainConfig, identity
 from slstt.errors import ConfigError, DataError
 from slstt.evaluation.predictions import Predictions, pool, read_predictions, write_predictions
 from slstt.files import locked, write_json, write_text
 from slstt.training.folds import Fold
 from slstt.training.inputs import FlowData
+from slstt.training.resolved_config import CONFIG, settings_in
 
-CONFIG, FOLDS, ENVIRONMENT, PREDICTIONS = "config.resolved.yaml", "folds.json", "environment.json", "predictions.csv"
+FOLDS, ENVIRONMENT, PREDICTIONS = "folds.json", "environment.json", "predictions.csv"
 
 
 def fold_folder(run: Path, name: str) -> Path:
@@ -41,32 +42,31 @@ def is_done(run: Path, name: str) -> bool:
 def differences(run: Path, settings: TrainConfig, data: FlowData) -> list[str]:
     """What keeps this start from continuing the run in `run`, one line each; [] for a new or an equal run.
 
-    Raises ConfigError where the folder holds something else than a run, DataError where its files are unreadable.
+    Raises ConfigError where the folder holds something else than a run or its settings are damaged, DataError where
+    its folds.json is.
     """
     if not run.exists():
         return []
     if not run.is_dir():
         raise ConfigError(f"{run}: is a file; choose another --out")
     if not (run / CONFIG).exists():
-        if others := sorted(path.name for path in run.iterdir() if not path.name.startswith(".")):
+        held = sorted(path.name for path in run.iterdir() if not path.name.startswith("."))
+        if others := [name for name in held if name not in (FOLDS, ENVIRONMENT)]:
             raise ConfigError(f"{run}: holds other things than a run ({', '.join(others[:3])}); choose another --out")
         return []
-    try:
-        theirs = identity(TrainConfig.model_validate(read_yaml(run / CONFIG)))
-    except (ValueError, TypeError) as error:
-        raise ConfigError(
-            f"{run / CONFIG}: not the settings of this version ({' '.join(str(error).split())[:200]}); "
-            "choose another --out"
-        ) from error
-    found = differing_keys(identity(settings), theirs)
-    if (run / FOLDS).exists():
-        try:
-            written = json.loads((run / FOLDS).read_text(encoding="utf-8"))["data"]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise DataError(f"{run / FOLDS}: unreadable ({error}); delete it, it is written again") from error
-        if written != data.fingerprint:
-            found.append(f"data: the clips or their flow are not those of the run ({written} -> {data.fingerprint})")
+    found = differing_keys(identity(settings), identity(settings_in(run, TrainConfig)))
+    if (run / FOLDS).exists() and (written := _data_in(run)) != data.fingerprint:
+        found.append(f"data: the clips or their flow are not those of the run ({written} -> {data.fingerprint})")
     return found
+
+
+def _data_in(run: Path) -> str:
+    """The fingerprint of the data that the run was started with."""
+    try:
+        return str(json.loads((run / FOLDS).read_text(encoding="utf-8"))["data"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{run / FOLDS}: unreadable ({reason}); delete it, it is written again") from error
 
 
 def refuse_differences(run: Path, found: Sequence[str]) -> None:
@@ -84,12 +84,15 @@ def begin(run: Path, settings: TrainConfig, data: FlowData, folds: Sequence[Fold
         refuse_differences(run, differences(run, settings, data))
         for stale in run.glob(".*.part"):
             stale.unlink(missing_ok=True)
+        # The settings come first: they alone say that the folder is a run, wherever this is interrupted.
+        if not (run / CONFIG).exists():
+            for stale in (FOLDS, ENVIRONMENT):
+                (run / stale).unlink(missing_ok=True)
+            write_text(run / CONFIG, dump_config(settings))
         if not (run / FOLDS).exists():
             write_json(run / FOLDS, _folds(settings, data, folds))
         if not (run / ENVIRONMENT).exists():
             write_json(run / ENVIRONMENT, environment(settings, device))
-        if not (run / CONFIG).exists():
-            write_text(run / CONFIG, dump_config(settings))
 
 
 def pool_finished(run: Path, folds: Sequence[Fold]) -> tuple[Predictions | None, list[str]]:

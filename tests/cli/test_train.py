@@ -5,12 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
+from slstt import files
 from slstt.cli.train import main
 from slstt.config.load import find_config, load_config
 from slstt.config.preprocess import PreprocessConfig
@@ -19,6 +22,7 @@ from slstt.evaluation.predictions import read_predictions
 from slstt.files import read_csv
 from slstt.flow.flow_files import flow_path, read_flow, write_flow
 from slstt.models.model_file import load_model, read_header
+from slstt.training import checkpoint
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from tiny_runs import arguments, contents, settings_file, write_cache
@@ -138,6 +142,102 @@ def test_a_folder_of_something_else_is_left_alone(flow_root: Path, tmp_path: Pat
     assert main(arguments(flow_root, tmp_path / "file")) in (2, 3)
     assert main(arguments(flow_root, tmp_path / "file" / "run")) == 3
     assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("written", range(5))
+def test_an_interruption_between_any_two_files_can_be_continued(
+    flow_root: Path, finished: Path, tmp_path: Path, monkeypatch, capsys, written: int
+) -> None:
+    """Ctrl-C after `written` files of the run: the settings, the folds, the environment, the first states."""
+    run, whole_file, count = tmp_path / "run", files.whole_file, 0
+
+    @contextmanager
+    def interrupted(path: Path) -> Iterator[Path]:
+        nonlocal count
+        if count == written:
+            raise KeyboardInterrupt
+        count += 1
+        with whole_file(path) as part:
+            yield part
+
+    for module in (files, checkpoint):
+        monkeypatch.setattr(module, "whole_file", interrupted)
+    assert main(arguments(flow_root, run)) == 130
+    assert "run the same command to continue" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert main(arguments(flow_root, run)) == 0
+    assert contents(run) == contents(finished)
+    for name in ("config.resolved.yaml", "folds.json", "environment.json"):
+        assert (run / name).is_file()
+
+
+def test_a_folder_that_an_earlier_version_left_without_settings_is_begun_anew(
+    flow_root: Path, finished: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "folds.json").write_text('{"data": "of something else"}')
+    assert main(arguments(flow_root, tmp_path / "run")) == 0
+    assert contents(tmp_path / "run") == contents(finished)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code", "fix"),
+    [
+        ("config.resolved.yaml", b"\xff\xfe\x00", 2, "choose another --out"),
+        ("config.resolved.yaml", b"training: [", 2, "choose another --out"),
+        ("config.resolved.yaml", b"training", 2, "choose another --out"),
+        ("config.resolved.yaml", b"training: {epochs: many}", 2, "choose another --out"),
+        ("config.resolved.yaml", b"{a: " * 3000, 2, "choose another --out"),
+        ("folds.json", b"", 3, "delete it, it is written again"),
+        ("folds.json", b"[1, 2]", 3, "delete it, it is written again"),
+        ("folds.json", b"[" * 100_000, 3, "delete it, it is written again"),
+        ("folds.json", b'{"data": ' + b"9" * 5000 + b"}", 3, "delete it, it is written again"),
+    ],
+)
+@pytest.mark.parametrize("more", [(), ("--check",)])
+def test_damaged_files_of_a_run_are_one_line_with_the_fix(
+    flow_root: Path, finished: Path, tmp_path: Path, capsys, name: str, content: bytes, code: int, fix: str, more
+) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    (run / name).write_bytes(content)
+    capsys.readouterr()
+    assert main(arguments(flow_root, run, *more)) == code
+    said = capsys.readouterr().err
+    assert len(said.strip().splitlines()) == 1 and len(said) < 600
+    assert f"{run / name}: " in said and fix in said and "a fault in slstt" not in said
+    if name == "folds.json":
+        (run / name).unlink()
+        assert main(arguments(flow_root, run, *more)) == 0
+
+
+def test_a_fold_that_another_process_holds_is_left_and_told_by_the_exit_code(
+    flow_root: Path, finished: Path, tmp_path: Path, capsys
+) -> None:
+    run = tmp_path / "run"
+    assert main(arguments(flow_root, run, "--folds", "s02")) == 0
+    holder = "from pathlib import Path; import sys\nfrom slstt.files import locked\n"
+    holder += "with locked(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    argv = [sys.executable, "-c", holder, str(run / "folds" / "smic-s01" / ".lock")]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        assert main(arguments(flow_root, run, "--folds", "s01,s03")) == 1
+        assert "PARTIAL: 2 of 3 folds" in capsys.readouterr().out
+        process.communicate()
+    assert main(arguments(flow_root, run, "--folds", "s01,s03")) == 0
+    assert contents(run) == contents(finished)
+
+
+def test_folds_are_named_as_slstt_eval_names_them(flow_root: Path, tmp_path: Path, capsys) -> None:
+    assert main(arguments(flow_root, tmp_path / "run", "--folds", "smic/s01, smic-s02")) == 0
+    assert "PARTIAL: 2 of 3 folds" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("more", [(), ("--check",)])
+@pytest.mark.parametrize("names", [",", "", " , ,"])
+def test_folds_without_a_name_are_refused(flow_root: Path, tmp_path: Path, capsys, names: str, more) -> None:
+    assert main(arguments(flow_root, tmp_path / "run", "--folds", names, *more)) == 2
+    assert "--folds: names no fold; there are smic-s01, smic-s02, smic-s03" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("more", [(), ("--check",)])

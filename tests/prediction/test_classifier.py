@@ -163,7 +163,7 @@ def test_maps_do_not_depend_on_the_size_of_the_crop_or_the_strength_of_the_flow(
         ("bare.safetensors", "does not say classes, kind, encoding, normalize, frames"),
         ("odd.safetensors", "names 2 classes and has 3 outputs"),
         ("future.safetensors", "update slstt"),
-        ("broken.safetensors", "header is damaged"),
+        ("broken.safetensors", "frames in its header are not from 1 to"),
     ],
 )
 def test_weights_that_cannot_be_used_are_one_line(tmp_path: Path, what: str, line: str) -> None:
@@ -183,6 +183,26 @@ def test_weights_that_cannot_be_used_are_one_line(tmp_path: Path, what: str, lin
         find_classifier(str(tmp_path / what))
     assert len(raised.value.problems) == 1
     assert line in raised.value.problems[0]
+
+
+def test_a_model_whose_answer_overflows_is_named(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    cache, run = trained
+    source = run / "folds" / "smic-s01" / "model.safetensors"
+    model, header = load_model(source), read_header(source)
+    with torch.no_grad():
+        for parameter in model.aggregator.parameters():
+            parameter.fill_(3e38)
+    save_model(model, tmp_path / "large.safetensors", {k: v for k, v in header.items() if k != "arguments"})
+    flow = torch.from_numpy(read_flow(next(cache.glob("flow/smic/*/*.safetensors"))))
+    with pytest.raises(WeightsError, match=rf"{tmp_path / 'large.safetensors'}: its answer is not finite"):
+        find_classifier(str(tmp_path / "large.safetensors")).probabilities([flow])
+
+
+@pytest.mark.parametrize("content", ['{"folds": [{"name": []}]}', "[" * 50_000, '{"folds": 3}', ""])
+def test_a_damaged_list_of_folds_is_a_remark(trained: tuple[Path, Path], tmp_path: Path, content: str) -> None:
+    run = Path(shutil.copytree(trained[1], tmp_path / "run"))
+    (run / "folds.json").write_text(content)
+    assert "folds.json is missing or unreadable" in find_classifier(str(run)).remarks[0]
 
 
 def test_folds_of_different_runs_do_not_go_together(trained: tuple[Path, Path], tmp_path: Path) -> None:

@@ -603,15 +603,8 @@ def test_ray_gives_the_same_bytes(release: Path, finished: Path, tmp_path: Path)
     assert _bytes(tmp_path / "out") == _bytes(finished)
 
 
-def test_rife_fills_a_short_clip(synthetic_release: Release, tmp_path: Path) -> None:
+def test_rife_fills_a_short_clip(synthetic_release: Release, official_rife: Path, tmp_path: Path) -> None:
     """More frames are asked for than the shortest clip has: RIFE makes the rest, which lies between its neighbours."""
-    from slstt.downloads import rife_weights
-    from slstt.errors import WeightsError
-
-    try:
-        rife_weights()
-    except WeightsError:
-        pytest.skip("the RIFE weights are not at hand and there is no network")
     whole = read_release("casme2", synthetic_release("casme2"))
     clip = min(whole.clips, key=lambda clip: clip.offset - clip.onset)
     alone = type(whole)(whole.dataset, whole.layout, whole.root, None, (clip,), ())

@@ -1,0 +1,92 @@
+"""Weight files of any origin: the tensors in them, and one clear error when they are not what they should be.
+
+Reads safetensors and torch's own format; the latter always with `weights_only=True`, so that a file can bring numbers
+but never code.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from slstt.errors import WeightsError, listed
+
+# Training scripts like to keep a best score as a numpy number beside the weights; these three let such a file in.
+_NUMPY_NUMBERS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),  # type: ignore[attr-defined]
+    np._core.multiarray.scalar,  # type: ignore[attr-defined]
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8")),
+]
+
+
+def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Any weight file -> (its tensors by name, the header of a safetensors file).
+
+    Looks into a `state_dict` or `model` entry and takes off DataParallel's `module.`. Raises WeightsError where the
+    file is missing, damaged, holds anything but plain tensors, or holds numbers that are not finite.
+    """
+    path = Path(path)
+    header: dict[str, str] = {}
+    try:
+        with path.open("rb") as stream:
+            is_safetensors = stream.read(9)[8:] == b"{"  # eight bytes of length, then JSON
+        if is_safetensors:
+            content: Any = load_file(path)
+            with safe_open(path, framework="pt") as file:
+                header = file.metadata() or {}
+        else:
+            with torch.serialization.safe_globals(_NUMPY_NUMBERS):
+                content = torch.load(path, map_location="cpu", weights_only=True)
+    # A damaged file can fail anywhere inside the unpickler, with any exception; all mean the same to the user.
+    except Exception as error:
+        raise unreadable(path, error) from error
+    for entry in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(entry), dict):
+            content = content[entry]
+    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+        raise WeightsError(f"{path}: holds no state dict; save one with torch.save(model.state_dict(), file)")
+    state = {str(key).removeprefix("module."): value for key, value in content.items()}
+    if odd := [key for key, value in state.items() if not _is_plain(value)]:
+        raise WeightsError(f"{path}: {listed(odd, 3)} not stored number by number; save contiguous tensors on the CPU")
+    if broken := [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]:
+        raise WeightsError(f"{path}: {listed(broken, 3)} not finite (NaN or infinite); get the file again")
+    return state, header
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether all its numbers lie in the file: none shared between places, sparse, quantised or left out.
+
+    A file of a few bytes can otherwise claim a tensor that no memory holds.
+    """
+    if tensor.device.type != "cpu" or tensor.layout != torch.strided or tensor.is_quantized:
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+
+
+def read_header_of(path: Path) -> dict[str, str]:
+    """The header of a safetensors file, text by name. Raises WeightsError where the file is missing or damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except Exception as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: Exception) -> WeightsError:
+    """The error for a file that could not be read: what is wrong with it in one line, and the fix."""
+    if isinstance(error, FileNotFoundError):
+        return WeightsError(f"{path}: no such file; check the path")
+    text = str(error).rsplit("WeightsUnpickler error: ", 1)[-1]  # torch wraps the cause in a page of advice
+    if "unsupported global" in text.lower() or "unsupported class" in text.lower():
+        return WeightsError(
+            f"{path}: holds Python objects beside the weights, which are not read for safety; where you trust it, "
+            "keep only the weights: torch.save(torch.load(file, weights_only=False)['state_dict'], new_file)"
+        )
+    reason = text.strip().splitlines()[0][:120] if text.strip() else type(error).__name__
+    return WeightsError(f"{path}: unreadable as a weight file, perhaps truncated ({reason}); get it again")
