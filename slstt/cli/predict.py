@@ -13,7 +13,8 @@ from slstt.prediction.report import DEFAULT_WEIGHTS, LIMITS
 
 if TYPE_CHECKING:
     from slstt.prediction.recording import Recording
-    from slstt.prediction.run import PredictionResult, Predictor
+    from slstt.prediction.result import PredictionResult
+    from slstt.prediction.run import Predictor
 
 DESCRIPTION = """\
 Watch a recording of a face, find the small movements that come and go within half a second, and name the class that

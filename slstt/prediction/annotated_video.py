@@ -13,7 +13,7 @@ from slstt.errors import DataError
 from slstt.images import Picture
 from slstt.prediction.face_motion import FaceMotion
 from slstt.prediction.recording import Recording
-from slstt.prediction.run import FoundInterval, PredictionResult
+from slstt.prediction.result import FoundInterval, PredictionResult
 
 CODECS = (("avc1", ".mp4", "H.264"), ("mp4v", ".mp4", "MPEG-4 Part 2"), ("MJPG", ".avi", "Motion JPEG"))
 """In order of preference; which of them OpenCV can write depends on how it was built."""

@@ -21,7 +21,7 @@ from slstt.files import write_text
 from slstt.images import Picture, flow_wheel
 from slstt.prediction.classify import IntervalFlow
 from slstt.prediction.face_motion import FaceMotion
-from slstt.prediction.run import PredictionResult, with_face
+from slstt.prediction.result import PredictionResult, with_face
 
 LIMITS = (
     "It finds small, quick movements of a face and names the class whose movements they resemble. It does not read "

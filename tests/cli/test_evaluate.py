@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluation.simulated import predictions, run_folder
+from simulated_runs import predictions, run_folder
 
 from slstt.cli.evaluate import main
 from slstt.evaluation.predictions import write_predictions
