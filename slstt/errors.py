@@ -39,3 +39,14 @@ class CheckpointError(SlsttError):
     """A training checkpoint that cannot be continued from."""
 
     exit_code = 3
+
+
+def shortened(problems: Sequence[str], limit: int = 20) -> list[str]:
+    """The first problems in full and a count of the rest, so that a bad file does not fill the screen."""
+    rest = len(problems) - limit
+    return [*problems[:limit], *([f"... and {rest} more of this kind"] if rest > 0 else [])]
+
+
+def printable(text: str) -> str:
+    """`text` on one line, with control characters made visible: names from files may hold anything."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from slstt.cli import command
-from slstt.errors import ConfigError
+from slstt.errors import ConfigError, printable
 from slstt.evaluation.compare import Comparison, compare, comparison_table
 from slstt.evaluation.run import EvaluatedRun, evaluate, read_run, result_tables
-from slstt.evaluation.tables import Table, as_latex, as_markdown, as_text, printable
+from slstt.evaluation.tables import Table, as_latex, as_markdown, as_text
 from slstt.files import write_json, write_text
 
 EXAMPLES = """\
@@ -147,10 +147,12 @@ def _write_reports(
 
 
 def _write_attention(runs: Sequence[EvaluatedRun], quiet: bool) -> None:
-    from slstt.evaluation.attention import write_attention
+    from slstt.evaluation.attention import attention_maps
+    from slstt.evaluation.figures import write_attention
     from slstt.training.run import shown_clips
 
     for run in runs:
-        written = write_attention(shown_clips(run, quiet), run.predictions.classes, run.folder / "figures")
+        maps = attention_maps(shown_clips(run, quiet))
+        written = write_attention(maps, run.predictions.classes, run.folder / "figures")
         if not quiet:
             print(f"attention: {', '.join(map(str, written))}", flush=True)

@@ -14,9 +14,10 @@ import yaml
 
 from slstt.datasets.clips import name_of
 from slstt.datasets.protocols import PROTOCOLS, manifest_difference
-from slstt.errors import DataError
+from slstt.errors import DataError, shortened
 from slstt.evaluation.metrics import SCORES, scores_of, subject_confusions, summary_of
-from slstt.evaluation.predictions import Predictions, pool, read_predictions, shortened
+from slstt.evaluation.predictions import Predictions, pool, read_predictions
+from slstt.evaluation.selection import selection_gap, selection_table
 from slstt.evaluation.tables import Table, class_table, confusion_table, published_table, score_table, seed_table
 from slstt.files import read_csv
 
@@ -60,6 +61,10 @@ class EvaluatedRun:
         """Whether the folder holds several seeds' runs."""
         return len(self.seeds) > 1
 
+    def fold_files(self, name: str) -> list[Path]:
+        """The files called `name` of the first seed's folds, in the order of the folds' folder names."""
+        return sorted(self.folders[0].glob(f"folds/*/{name}"))
+
     def setting(self, name: str) -> Any:
         """The setting called `section.key`; None where it is absent."""
         value: Any = self.settings
@@ -78,31 +83,27 @@ def read_run(folder: Path) -> EvaluatedRun:
         reason = "is a file; name its folder" if folder.exists() else "no such run folder"
         raise DataError(f"{folder}: {reason}")
     found = _seeds(folder)
-    seeds, homes = {name: predictions for name, (_, predictions) in found.items()}, [home for home, _ in found.values()]
-    settings = _mapping(homes[0] / "config.resolved.yaml")
+    seeds = {name: predictions for name, (_, predictions) in found.items()}
+    folders = [seed_folder for seed_folder, _ in found.values()]
+    settings = _mapping(folders[0] / "config.resolved.yaml")
     missing, expected = [], None
-    for home, predictions in found.values():
-        folds = _folds(home / "folds.json")
+    for seed_folder, predictions in found.values():
+        folds = _folds(seed_folder / "folds.json")
         if folds is not None:
             expected = len(folds)
-            missing += _missing_folds(home, predictions, folds)
+            missing += _missing_folds(seed_folder, predictions, folds)
     caches = _caches(settings)
     return EvaluatedRun(
         folder,
         seeds,
-        tuple(homes),
+        tuple(folders),
         settings,
-        _mapping(homes[0] / "environment.json"),
+        _mapping(folders[0] / "environment.json"),
         tuple(dict.fromkeys(missing)),
         expected,
         _remarks([folder, *caches], "failures.csv"),
         _remarks([folder, *caches], "flags.csv"),
     )
-
-
-def fold_files(run: EvaluatedRun, name: str) -> dict[str, Path]:
-    """The files called `name` of the first seed's folds, by the fold's folder name, in order."""
-    return {path.parent.name: path for path in sorted(run.folders[0].glob(f"folds/*/{name}"))}
 
 
 def _seeds(folder: Path) -> dict[str, tuple[Path, Predictions]]:
@@ -257,8 +258,6 @@ def evaluate(run: EvaluatedRun) -> dict[str, Any]:
     Several seeds are pooled: their confusion matrices are summed per subject, so that a resampled subject brings its
     clips of every seed. "seeds" then tells each seed's scores, their mean and spread.
     """
-    from slstt.evaluation.compare import selection_gap  # here: compare reads runs
-
     declared = run.setting("data.protocol")
     name = naming(run.predictions, declared if isinstance(declared, str) else None)
     per_seed = {seed: subject_confusions(predictions) for seed, predictions in run.seeds.items()}
@@ -286,7 +285,7 @@ def evaluate(run: EvaluatedRun) -> dict[str, Any]:
         "folds": {"expected": run.expected, "missing": list(run.missing)},
         "selection_gap": [
             {"rule": rule.rule, "epochs": rule.epochs, "n": rule.clips, "valid": rule.valid, **rule.scores}
-            for rule in selection_gap(run)
+            for rule in selection_gap(run.fold_files("peek.csv"), run.fold_files("inner.csv"), run.predictions.classes)
         ],
         "warnings": warnings,
     }
@@ -297,8 +296,6 @@ def evaluate(run: EvaluatedRun) -> dict[str, Any]:
 
 def result_tables(metrics: Mapping[str, Any]) -> list[Table]:
     """The tables that terminal, report, Markdown and LaTeX show, in order."""
-    from slstt.evaluation.compare import selection_table  # here: compare reads runs
-
     title = metrics["protocol_title"] + (", PARTIAL" if metrics["partial"] else "")
     tables = (
         score_table(metrics, f"Result: {title}"),

@@ -20,8 +20,7 @@ from slstt.config.train import Data, TrainConfig, roots
 from slstt.datasets import flow_maps
 from slstt.datasets.clips import name_of, read_index
 from slstt.datasets.protocols import PROTOCOLS, class_of
-from slstt.errors import DataError
-from slstt.evaluation.predictions import shortened
+from slstt.errors import DataError, shortened
 from slstt.files import fingerprint, whole_file
 from slstt.flow.augmentation import augment, mirror
 from slstt.flow.encoding import EPSILON, encode, normalize_each, resized

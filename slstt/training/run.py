@@ -13,7 +13,7 @@ from slstt.errors import ConfigError, DataError
 from slstt.evaluation.attention import AttentionInput
 from slstt.evaluation.metrics import confusion, summary, uf1_of
 from slstt.evaluation.predictions import read_predictions
-from slstt.evaluation.run import EvaluatedRun, fold_files
+from slstt.evaluation.run import EvaluatedRun
 from slstt.evaluation.tables import as_text, score_table
 from slstt.models.model_file import load_model
 from slstt.models.slstt import SLSTT, set_trainable
@@ -171,7 +171,7 @@ def shown_clips(run: EvaluatedRun, quiet: bool = False) -> Iterator[AttentionInp
 
     Raises DataError where the run kept no models (`run.save_models`), no settings, or where its data is gone.
     """
-    models = fold_files(run, "model.safetensors")
+    models = {path.parent.name: path for path in run.fold_files("model.safetensors")}
     if not models or not run.settings:
         raise DataError(
             f"{run.folder}: holds no models of its folds (folds/*/model.safetensors); "

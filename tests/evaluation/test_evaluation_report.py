@@ -17,6 +17,7 @@ from slstt.evaluation.predictions import Predictions, write_predictions
 from slstt.evaluation.report import confident_mistakes, write_report
 from slstt.evaluation.run import evaluate, read_run
 from slstt.flow.flow_files import flow_path, write_flow
+from slstt.pages import figure_style
 
 
 class Page(HTMLParser):
@@ -203,7 +204,7 @@ def test_certain_predictions_fall_into_the_last_bin() -> None:
 
 def test_the_confusion_figure_says_which_axis_is_true_and_shows_counts_and_rates() -> None:
     matrix = np.array([[8, 2], [0, 0]])
-    with figures.style():
+    with figure_style():
         figure = figures.confusion_figure(matrix, ("a", "b"))
     axes = figure.axes[0]
     assert axes.get_ylabel() == "true class" and axes.get_xlabel() == "predicted class"

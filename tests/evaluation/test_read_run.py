@@ -10,15 +10,19 @@ from simulated_runs import predictions, run_folder
 from sklearn.metrics import f1_score
 
 from slstt.errors import DataError
-from slstt.evaluation.compare import selection_gap
 from slstt.evaluation.metrics import scores_of, subject_confusions
 from slstt.evaluation.predictions import Predictions, write_predictions
-from slstt.evaluation.run import evaluate, read_run
+from slstt.evaluation.run import EvaluatedRun, evaluate, read_run
+from slstt.evaluation.selection import ScoresUnderRule, selection_gap
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     return run_folder(tmp_path / "run", predictions(subjects=5))
+
+
+def gap(run: EvaluatedRun) -> list[ScoresUnderRule]:
+    return selection_gap(run.fold_files("peek.csv"), run.fold_files("inner.csv"), run.predictions.classes)
 
 
 def refused(folder: Path) -> str:
@@ -130,7 +134,7 @@ def test_seeds_of_unequal_clips_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_selection_gap_equals_a_plain_reading_of_the_files(run: Path) -> None:
-    rules = {rule.rule: rule for rule in selection_gap(read_run(run))}
+    rules = {rule.rule: rule for rule in gap(read_run(run))}
     folds = []
     for path in sorted(run.glob("folds/*/peek.csv")):
         with path.open() as stream:
@@ -159,7 +163,7 @@ def test_the_selection_gap_equals_a_plain_reading_of_the_files(run: Path) -> Non
 
 def test_the_last_epoch_of_the_peek_is_the_runs_own_result(run: Path) -> None:
     read = read_run(run)
-    last = next(rule for rule in selection_gap(read) if rule.rule == "last epoch")
+    last = next(rule for rule in gap(read) if rule.rule == "last epoch")
     _, matrices = subject_confusions(read.predictions)
     assert last.scores["uf1"] == pytest.approx(float(scores_of(matrices.sum(0))["uf1"]))
 
