@@ -30,7 +30,7 @@ import numpy as np
 from scipy.ndimage import uniform_filter1d
 from scipy.signal import find_peaks
 
-from slstt.datasets.synthetic.recordings import Expression, draw_recording, write_recording
+from slstt.datasets.synthetic.recordings import Expression, draw_recording, write_recording, write_video
 from slstt.face.crop import MEASURED_SIDE, cut, face_mask, face_square
 from slstt.face.landmarks import LandmarkDetector
 from slstt.flow.optical_flow import FARNEBACK
@@ -179,14 +179,13 @@ def cost(arguments: argparse.Namespace) -> None:
     drawn = draw_recording(20, arguments.seed, difficulty=0.5, head=arguments.head, grey=True)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "long.mp4"
-        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), drawn.rate, (640, 480))
-        pictures = [cv2.imencode(".jpg", picture[..., ::-1])[1] for _, picture in drawn.frames()]
-        for number in range(round(arguments.minutes * 60 * drawn.rate)):
-            writer.write(np.asarray(cv2.imdecode(pictures[number % len(pictures)], cv2.IMREAD_COLOR)))
-        writer.release()
-        del pictures
+        packed = [cv2.imencode(".jpg", picture[..., ::-1])[1] for _, picture in drawn.frames()]
+        numbers = (n % len(packed) for n in range(round(arguments.minutes * 60 * drawn.rate)))
+        pictures = (np.asarray(cv2.imdecode(packed[n], cv2.IMREAD_COLOR))[..., ::-1] for n in numbers)
+        write_video(path, pictures, drawn.rate)
+        del packed
         (recording,) = open_recordings(path)
-        detector, frames = LandmarkDetector(), recording.count or 0
+        detector, frames = LandmarkDetector(), recording.count
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         started = time.perf_counter()
         watched = measure_face_motion(recording, detector=detector)

@@ -1,16 +1,18 @@
 """Files that are either whole or absent: written under a temporary name, then moved into place."""
 
 import csv
+import fcntl
 import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from slstt.errors import DataError
+from slstt.errors import ConfigError, DataError, SlsttError
 
 
 @contextmanager
@@ -95,3 +97,44 @@ def fingerprint(settings: Mapping[str, Any]) -> str:
     """A short hexadecimal name of `settings` (JSON values, paths, nested): equal settings, equal name."""
     text = json.dumps(settings, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@contextmanager
+def locked(
+    path: Path,
+    *,
+    shared: bool = False,
+    wait: float | None = None,
+    busy: str = "",
+    needed: bool = True,
+    fix: str = "choose another --out",
+    error: type[SlsttError] = DataError,
+) -> Iterator[None]:
+    """Hold the lock file `path`, alone or `shared`; the kernel gives it back when this process ends, however it ends.
+
+    `wait` is in seconds, None for ever; afterwards ConfigError(`busy`). Raises `error` with `fix` where the file
+    cannot be made, and where the file system has no locks, unless it goes without (not `needed`).
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as problem:
+        raise error(f"{path.parent}: cannot be written ({problem.strerror}); {fix}") from problem
+    try:
+        until = None if wait is None else time.monotonic() + wait
+        while True:
+            try:
+                fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if until is not None and time.monotonic() >= until:
+                    raise ConfigError(busy) from None
+                time.sleep(0.05)
+            except OSError as problem:
+                if not needed:
+                    break
+                reason = f"this file system offers no locks ({problem.strerror}); mount it with flock or {fix}"
+                raise error(f"{path}: {reason}") from problem
+        yield
+    finally:
+        os.close(handle)

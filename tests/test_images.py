@@ -105,5 +105,5 @@ def test_drawing_leaves_the_picture_alone(picture):
 
 
 def test_no_torch_is_loaded():
-    code = "import slstt.pictures, sys; sys.exit('torch' in sys.modules)"
+    code = "import slstt.images, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

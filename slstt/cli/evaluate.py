@@ -10,7 +10,8 @@ from typing import Any
 from slstt.cli import command
 from slstt.errors import ConfigError, printable
 from slstt.evaluation.compare import Comparison, compare, comparison_table
-from slstt.evaluation.run import EvaluatedRun, evaluate, read_run, result_tables
+from slstt.evaluation.evaluate import evaluate, result_tables
+from slstt.evaluation.run import EvaluatedRun, read_run
 from slstt.evaluation.tables import Table, as_latex, as_markdown, as_text
 from slstt.files import write_json, write_text
 

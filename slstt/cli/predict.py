@@ -13,7 +13,7 @@ from slstt.prediction.report import DEFAULT_WEIGHTS, LIMITS
 
 if TYPE_CHECKING:
     from slstt.prediction.recording import Recording
-    from slstt.prediction.result import PredictionResult
+    from slstt.prediction.results import PredictionResult
     from slstt.prediction.run import Predictor
 
 DESCRIPTION = """\
@@ -132,9 +132,9 @@ def _check(recordings: list["Recording"], folders: list[Path], predictor: "Predi
             continue
         usable += 1
         state = "finished, would be kept" if predictor.finished(recording, place) else "would be watched"
-        frames = "an unknown number of" if recording.count is None else recording.count
         width, height = recording.size
-        print(f"{recording.path}: {frames} frames, {recording.rate:.4g} per second, {width} x {height}: {state}")
+        frames = f"{recording.count} frames, {recording.rate:.4g} per second"
+        print(f"{recording.path}: {frames}, {width} x {height}: {state}")
         for remark in recording.remarks:
             print(f"  {remark.removeprefix(f'{recording.path}: ')}")
         print(f"  -> {place}")
@@ -176,7 +176,7 @@ def _all(
 def _say(result: "PredictionResult", place: Path, kept: bool) -> None:
     print(f"{result.name}: {len(result.found)} interval(s){' (finished before, kept)' if kept else ''}")
     for number, one in enumerate(result.found[:20], start=1):
-        begin, end = one.interval.onset / result.rate, one.interval.offset / result.rate
+        begin, _, end = one.seconds
         named = f"{one.label} {max(one.probabilities):.2f}" if one.label else "not classified"
         print(f"  {number}: {begin:.3f} to {end:.3f} s  {named}")
     if len(result.found) > 20:

@@ -53,7 +53,7 @@ def cut(
     """Cut the square (x0, y0, side) out of a picture; what lies outside repeats the nearest border pixel.
 
     With `size` the cut is resized to size x size: area averaging when it shrinks, bicubic when it grows (bilinear
-    enlargement blurs, and flow then loses more of a small motion; see docs/interpolation.md).
+    enlargement blurs, and flow then loses more of a small motion; see docs/flow.md).
     """
     x0, y0, side = square
     height, width = image.shape[:2]

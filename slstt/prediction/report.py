@@ -17,7 +17,7 @@ from slstt.files import write_text
 from slstt.images import Picture, data_uri, encode, flow_wheel
 from slstt.prediction.classify import IntervalFlow
 from slstt.prediction.face_motion import FaceMotion
-from slstt.prediction.result import PredictionResult, with_face
+from slstt.prediction.results import PredictionResult, with_face
 
 LIMITS = (
     "It finds small, quick movements of a face and names the class whose movements they resemble. It does not read "
@@ -129,23 +129,23 @@ def intensity_figure(result: PredictionResult, motion: FaceMotion) -> Figure:
     """Motion of the face over time, the intervals marked and numbered, the stretches without a face hatched."""
     figure = Figure(figsize=(9.5, 2.9))
     axes = figure.subplots()
-    rate, face, begin = motion.rate, with_face(motion), result.begin
+    face, begin = with_face(motion), result.begin
+    seconds = np.append(motion.times, motion.times[-1] + 1 / motion.rate)
     face[:begin] = True  # not looked at
-    times, values = _envelope(motion.intensity[begin:])
-    times = times + begin
-    axes.plot(times / rate, values, color=pages.DARK, lw=0.9)
+    numbers, values = _envelope(motion.intensity[begin:])
+    axes.plot(seconds[numbers + begin], values, color=pages.DARK, lw=0.9)
     top = float(np.nanmax(values)) if np.isfinite(values).any() else 1.0
     top = max(top, 1e-6) * 1.2
     edges = np.flatnonzero(np.diff(np.concatenate([[1], face.astype(int), [1]])))
-    for gone, back in edges.reshape(-1, 2) / rate:
+    for gone, back in seconds[edges.reshape(-1, 2)]:
         axes.axvspan(gone, back, facecolor="#eeeeee", edgecolor="#bbbbbb", hatch="///", lw=0)
     for number, one in enumerate(result.found, start=1):
-        onset, apex, offset = (frame / rate for frame in (one.interval.onset, one.interval.apex, one.interval.offset))
+        onset, apex, offset = one.seconds
         axes.axvspan(onset, offset, facecolor=pages.WARM, alpha=0.28, lw=0)
         axes.plot([apex, apex], [0, top * 0.9], color=pages.WARM, lw=0.8, ls="--")
         if len(result.found) <= 40:
             axes.text(apex, top * 0.99, str(number), ha="center", va="top", fontsize=8, fontweight="bold")
-    axes.set(xlim=(begin / rate, len(face) / rate), ylim=(0, top), xlabel="seconds")
+    axes.set(xlim=(seconds[begin], seconds[-1]), ylim=(0, top), xlabel="seconds")
     axes.set_ylabel("motion of the face,\n1/1000 of the eyes' distance")
     return figure
 

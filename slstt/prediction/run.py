@@ -1,6 +1,5 @@
-"""One recording from its frames to its files: motion measured, intervals classified, tables and page written."""
+"""One start of slstt-predict: each recording from its frames to its folder of results."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -15,65 +14,25 @@ from slstt import __version__, downloads
 from slstt.errors import ConfigError, DataError, SlsttError
 from slstt.evaluation.saliency import SaliencyMap, saliency_maps
 from slstt.face.landmarks import LandmarkDetector
-from slstt.files import fingerprint, sha256, whole_file, write_csv, write_text
+from slstt.files import fingerprint, locked, sha256, write_csv, write_text
 from slstt.flow.encoding import resized
 from slstt.flow.interpolation import Rife
 from slstt.prediction import annotated_video, report
 from slstt.prediction.classify import IntervalClassifier, IntervalFlow, Unclassifiable, interval_flows, pictures
-from slstt.prediction.face_motion import FaceMotion, Interval, measure_face_motion, motion_in_given_interval
+from slstt.prediction.face_motion import FaceMotion, measure_face_motion, motion_in_given_interval
 from slstt.prediction.recording import Recording
 from slstt.prediction.report import write_index
-from slstt.prediction.result import (
+from slstt.prediction.results import (
     FoundInterval,
     PredictionResult,
     read_result,
+    read_watched,
     write_intensity,
     write_result,
     write_tables,
+    write_watched,
 )
 from slstt.prediction.settings import PredictConfig
-from slstt.training.run_folder import locked
-
-WATCHED = "watched.npz"
-
-
-def write_watched(folder: Path, watched: FaceMotion, determinants: Mapping[str, Any]) -> None:
-    """Keep what was seen, so that other weights or a video need not look again."""
-    about = {
-        "determinants": determinants,
-        "rate": watched.rate,
-        "intervals": [asdict(interval) for interval in watched.intervals],
-        "remarks": list(watched.remarks),
-    }
-    arrays = {name: getattr(watched, name) for name in ("landmarks", "still", "intensity", "faces")}
-    with whole_file(folder / WATCHED) as part, part.open("wb") as stream:
-        np.savez_compressed(stream, about=np.array(json.dumps(about)), **arrays)
-
-
-def read_watched(folder: Path, determinants: Mapping[str, Any]) -> FaceMotion | None:
-    """What was seen under the same `determinants`; None where it is absent, damaged or of others."""
-    try:
-        with (folder / WATCHED).open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            about = json.loads(str(arrays["about"]))
-            if about["determinants"] != json.loads(json.dumps(determinants)):
-                return None
-            intervals = tuple(Interval(**interval) for interval in about["intervals"])
-            return FaceMotion(
-                about["rate"],
-                arrays["landmarks"],
-                arrays["still"],
-                arrays["intensity"],
-                arrays["faces"],
-                intervals,
-                tuple(about["remarks"]),
-            )
-    except (OSError, ValueError, KeyError, TypeError, EOFError, DataError):
-        return None
-    except Exception as error:  # zipfile's and zlib's own errors for a damaged archive
-        if type(error).__module__ in ("zipfile", "zlib"):
-            return None
-        raise
-
 
 SOURCE = "source.txt"
 """Holds the path of what was watched, so that another recording, or another kind of folder, is not written over."""
@@ -124,7 +83,7 @@ def write_summary(
     write_csv(out / "failures.csv", ("recording", "reason"), rows)
 
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same input and settings begin to give another result."""
 GROUP = 32
 """Intervals classified at a time: the flow of one at 384 pixels takes 6 MB."""
@@ -190,11 +149,11 @@ class Predictor:
         }
 
     def to_watch(self, recording: Recording) -> int:
-        """How many frames there are to be watched, as far as the file says."""
-        last = (recording.count or 0) - 1
+        """How many frames there are to be watched; 0 where a given interval lies outside the recording."""
         if self.given is None:
-            return last + 1
-        return (last if self.given.offset is None else self.given.offset) - self.given.onset + 1
+            return recording.count
+        end = recording.count if self.given.offset is None else min(self.given.offset + 1, recording.count)
+        return max(0, end - self.given.onset)
 
     def finished(self, recording: Recording, folder: Path) -> PredictionResult | None:
         """The result that `folder` holds, where nothing that determines it changed since."""
@@ -251,19 +210,20 @@ class Predictor:
         crop = self.classifier.crop
         for index, made in interval_flows(recording.at, watched, intervals, crop, config, lambda: self.rife):
             if isinstance(made, Unclassifiable):
-                found[index] = FoundInterval(intervals[index], remarks=(f"not classified: {made}",))
+                why = f"not classified: {made}"
+                found[index] = FoundInterval(intervals[index], watched.seconds(intervals[index]), remarks=(why,))
                 continue
             group[index] = made
             if len(group) == GROUP:
-                self._name(group, intervals, found, tiles)
+                self._name(group, watched, found, tiles)
                 group = {}
-        self._name(group, intervals, found, tiles)
+        self._name(group, watched, found, tiles)
         return [found[index] for index in sorted(found)], tiles
 
     def _name(
         self,
         group: Mapping[int, IntervalFlow],
-        intervals: tuple[Interval, ...],
+        watched: FaceMotion,
         found: dict[int, FoundInterval],
         tiles: dict[int, report.Tiles],
     ) -> None:
@@ -278,7 +238,8 @@ class Predictor:
         for (index, made), p in zip(group.items(), answers.tolist(), strict=True):
             label = int(np.argmax(p))
             seen: SaliencyMap = saliency_maps(model, pictures(own, flows[index]), label)
-            found[index] = FoundInterval(intervals[index], classes[label], tuple(p), made.remarks)
+            interval = watched.intervals[index]
+            found[index] = FoundInterval(interval, watched.seconds(interval), classes[label], tuple(p), made.remarks)
             tiles[index] = report.make_tiles(made, seen)
 
     def _about(self) -> report.About:

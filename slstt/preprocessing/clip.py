@@ -22,7 +22,7 @@ from slstt.flow.optical_flow import consecutive_flow, onset_flow
 from slstt.images import Picture, read_image
 from slstt.preprocessing.apex_spotting import spot
 from slstt.preprocessing.provenance import ClipOutcome, FlowRecord, Task
-from slstt.preprocessing.report import draw_strip
+from slstt.preprocessing.strip import draw_strip
 
 
 def present(clip: Clip) -> list[int]:

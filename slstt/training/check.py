@@ -17,8 +17,8 @@ from slstt.models.slstt import SLSTT
 from slstt.training.checkpoint import FoldState
 from slstt.training.folds import Fold, audit, choose, make_folds
 from slstt.training.inputs import Features, FlowData, FlowInputs, open_features, read_data
+from slstt.training.loso import worker_count
 from slstt.training.optimization import batches
-from slstt.training.processes import worker_count
 from slstt.training.run_folder import differences, is_done, refuse_differences
 from slstt.training.trainer import make_model, one_step
 

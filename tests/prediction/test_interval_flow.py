@@ -38,7 +38,8 @@ def seen(count: int, landmarks: np.ndarray, still: np.ndarray | None = None) -> 
     """`count` frames with one face and a still head, unless told otherwise."""
     still = np.repeat(REST[None], count, 0) if still is None else still
     landmarks = np.repeat(landmarks[None], count, 0).astype(np.float32)
-    return FaceMotion(100.0, landmarks, still, np.zeros(count, np.float32), np.ones(count, int), (), ())
+    times, faces = np.arange(count) / 100, np.ones(count, int)
+    return FaceMotion(100.0, times, landmarks, still, np.zeros(count, np.float32), faces, (), ())
 
 
 def one(

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import motion_in_given_interval as drawn
+from hypothesis import given as drawn
 from hypothesis import settings as trials
 from hypothesis import strategies as st
 from rendered_frames import Rendered
@@ -193,16 +193,12 @@ def test_a_frozen_picture_holds_no_expression(rendered: Rendered, detector: Land
 
 
 def test_missing_frames_are_remarked(whole: Recording, detector: LandmarkDetector, tmp_path: Path) -> None:
-    short = replace(whole, count=2 * (whole.count or 0))
-    seen = motion_in_given_interval(short, 0, None, 40, detector=detector)
-    assert seen.remarks == (), "not read to its end"
     for number, picture in whole.frames(0, 30):
         cv2.imwrite(str(tmp_path / f"{number}.png"), picture)
     (frames,) = open_recordings(tmp_path, 100)
     (tmp_path / "12.png").write_bytes(b"")
-    remarks = measure_face_motion(replace(frames, count=60), detector=detector).remarks
+    remarks = measure_face_motion(frames, detector=detector).remarks
     assert any("1 of 30 frames cannot be decoded (12.png)" in line for line in remarks)
-    assert any("says 60 frames, but only 30 can be read" in line for line in remarks)
 
 
 def test_a_given_interval_is_taken_and_its_apex_found(

@@ -9,7 +9,7 @@ import pytest
 
 from slstt.datasets import read_release
 from slstt.datasets.synthetic import read_truth
-from slstt.face.crop import SIZE, cut, face_mask, face_square
+from slstt.face.crop import MEASURED_SIDE, cut, face_mask, face_square
 from slstt.images import read_image
 from slstt.preprocessing.apex_spotting import spot
 
@@ -74,9 +74,9 @@ def test_mean_error_on_synthetic_clips_beats_the_middle_frame(synthetic_release:
         square = face_square(truth.landmarks_onset)
         numbers = [number for number in clip.frames if clip.onset <= number <= clip.offset]
         frames = np.stack(
-            [cv2.cvtColor(cut(read_image(clip.frames[n]), square, SIZE), cv2.COLOR_RGB2GRAY) for n in numbers]
+            [cv2.cvtColor(cut(read_image(clip.frames[n]), square, MEASURED_SIDE), cv2.COLOR_RGB2GRAY) for n in numbers]
         )
-        place, _ = spot(frames, (truth.landmarks_onset - square[:2]) * (SIZE / square[2]))
+        place, _ = spot(frames, (truth.landmarks_onset - square[:2]) * (MEASURED_SIDE / square[2]))
         spotted.append(abs(numbers[place] - truth.apex))
         middle.append(abs(numbers[len(numbers) // 2] - truth.apex))
     assert np.mean(spotted) <= 1.0 and max(spotted) <= 2, "in frames; docs/preprocessing.md has larger samples"

@@ -1,6 +1,4 @@
-"""What was found in one recording, and the files that hold it: intervals.csv, predictions.csv, intensity.csv,
-result.json.
-"""
+"""What is found in one recording, and its files: intervals.csv, predictions.csv, intensity.csv, result.json."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from slstt.files import write_csv, write_json
+from slstt.errors import DataError
+from slstt.files import whole_file, write_csv, write_json
 from slstt.prediction.face_motion import FaceMotion
 from slstt.prediction.spotting import Interval
 
-RESULT = "result.json"
+RESULT, WATCHED = "result.json", "watched.npz"
 INTERVAL_COLUMNS = (
     "recording", "interval", "onset", "apex", "offset", "onset_s", "apex_s", "offset_s", "duration_ms", "strength",
     "source",
@@ -26,6 +25,8 @@ class FoundInterval:
     """One interval and its class."""
 
     interval: Interval
+    seconds: tuple[float, float, float]
+    """Of onset, apex and offset, from the recording's first frame on."""
     label: str = ""
     """Empty where it cannot be classified."""
     probabilities: tuple[float, ...] = ()
@@ -64,9 +65,8 @@ def interval_rows(result: PredictionResult) -> list[tuple[object, ...]]:
     """The rows of intervals.csv; intervals are numbered from 1, frames from 0."""
     rows = []
     for number, one in enumerate(result.found, start=1):
-        i, rate = one.interval, result.rate
-        seconds = [f"{frame / rate:.4f}" for frame in (i.onset, i.apex, i.offset)]
-        length = f"{1000 * (i.offset - i.onset) / rate:.1f}"
+        i, seconds = one.interval, [f"{second:.4f}" for second in one.seconds]
+        length = f"{1000 * (one.seconds[2] - one.seconds[0]):.1f}"
         rows.append((result.name, number, i.onset, i.apex, i.offset, *seconds, length, f"{i.strength:.3f}", i.source))
     return rows
 
@@ -109,7 +109,7 @@ def write_intensity(folder: Path, watched: FaceMotion, begin: int = 0) -> None:
     """Write intensity.csv: the curve of the report, frame by frame from `begin` on; empty where it is unknown."""
     face = with_face(watched)
     rows = [
-        (n, f"{n / watched.rate:.4f}", "" if np.isnan(level) else f"{level:.4f}", int(face[n]))
+        (n, f"{watched.times[n]:.4f}", "" if np.isnan(level) else f"{level:.4f}", int(face[n]))
         for n, level in enumerate(watched.intensity[begin:], start=begin)
     ]
     write_csv(folder / "intensity.csv", ("frame", "seconds", "intensity", "face"), rows)
@@ -127,7 +127,13 @@ def read_result(folder: Path, determinants: Mapping[str, Any]) -> PredictionResu
         if about.pop("determinants") != json.loads(json.dumps(determinants)):
             return None
         found = tuple(
-            FoundInterval(Interval(**one["interval"]), one["label"], tuple(one["probabilities"]), tuple(one["remarks"]))
+            FoundInterval(
+                Interval(**one["interval"]),
+                tuple(one["seconds"]),
+                one["label"],
+                tuple(one["probabilities"]),
+                tuple(one["remarks"]),
+            )
             for one in about.pop("found")
         )
         lists = {name: tuple(about.pop(name)) for name in ("classes", "remarks", "files")}
@@ -135,3 +141,42 @@ def read_result(folder: Path, determinants: Mapping[str, Any]) -> PredictionResu
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return result if all((folder / name).is_file() for name in result.files) else None
+
+
+def write_watched(folder: Path, watched: FaceMotion, determinants: Mapping[str, Any]) -> None:
+    """Keep what was seen, so that other weights or a video need not look again."""
+    about = {
+        "determinants": determinants,
+        "rate": watched.rate,
+        "intervals": [asdict(interval) for interval in watched.intervals],
+        "remarks": list(watched.remarks),
+    }
+    arrays = {name: getattr(watched, name) for name in ("times", "landmarks", "still", "intensity", "faces")}
+    with whole_file(folder / WATCHED) as part, part.open("wb") as stream:
+        np.savez_compressed(stream, about=np.array(json.dumps(about)), **arrays)
+
+
+def read_watched(folder: Path, determinants: Mapping[str, Any]) -> FaceMotion | None:
+    """What was seen under the same `determinants`; None where it is absent, damaged or of others."""
+    try:
+        with (folder / WATCHED).open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            about = json.loads(str(arrays["about"]))
+            if about["determinants"] != json.loads(json.dumps(determinants)):
+                return None
+            intervals = tuple(Interval(**interval) for interval in about["intervals"])
+            return FaceMotion(
+                about["rate"],
+                arrays["times"],
+                arrays["landmarks"],
+                arrays["still"],
+                arrays["intensity"],
+                arrays["faces"],
+                intervals,
+                tuple(about["remarks"]),
+            )
+    except (OSError, ValueError, KeyError, TypeError, EOFError, DataError):
+        return None
+    except Exception as error:  # zipfile's and zlib's own errors for a damaged archive
+        if type(error).__module__ in ("zipfile", "zlib"):
+            return None
+        raise
