@@ -41,9 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _evaluate(arguments: argparse.Namespace) -> int:
     if len(arguments.runs) > 2:
         raise ConfigError(f"{len(arguments.runs)} runs given; name one, or two to compare")
-    if len(arguments.runs) == 2 and arguments.runs[0].resolve() == arguments.runs[1].resolve():
-        raise ConfigError(f"{arguments.runs[0]}: the same run twice; name two runs to compare")
     runs = [read_run(folder) for folder in arguments.runs]
+    if len(runs) == 2 and runs[0].folder.samefile(runs[1].folder):
+        raise ConfigError(f"{runs[0].folder}: the same run twice; name two runs to compare")
     comparison = _compared(runs, arguments.allow_partial) if len(runs) == 2 else None
     found = [evaluate(run) for run in runs]
     if not arguments.check:

@@ -88,6 +88,10 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str], title: str = ""
     return figure
 
 
+MOST_NAMED_SUBJECTS = 120
+"""More names do not fit below the bars."""
+
+
 def subjects_figure(per_subject: Sequence[Mapping[str, Any]]) -> Figure:
     """One bar per subject: clips recognised (dark) and missed (light, hatched); one panel per data set."""
     datasets = sorted({line["dataset"] for line in per_subject})
@@ -105,7 +109,10 @@ def subjects_figure(per_subject: Sequence[Mapping[str, Any]]) -> Figure:
         axes.bar(
             places, totals - right, bottom=right, color="white", edgecolor=WARM, hatch="////", lw=0.8, label="missed"
         )
-        axes.set_xticks(places, [short(line["subject"], 10) for line in lines], rotation=90, fontsize=7)
+        if len(lines) <= MOST_NAMED_SUBJECTS:
+            axes.set_xticks(places, [short(line["subject"], 10) for line in lines], rotation=90, fontsize=7)
+        else:
+            axes.set_xlabel(f"{len(lines)} subjects")
         axes.set_xlim(-0.7, max(longest, 8) - 0.3)
         axes.set_ylim(0, 1.05 * totals.max())
         axes.set_ylabel("clips")
@@ -183,7 +190,7 @@ def _band(
     values: dict[float, list[float]] = {}
     for history in histories:
         for epoch, value in zip(history["epoch"], history.get(name, ()), strict=False):
-            if np.isfinite(value):
+            if np.isfinite(value) and np.isfinite(epoch):
                 values.setdefault(epoch, []).append(value)
     epochs = sorted(values)
     if not epochs:

@@ -16,7 +16,7 @@ from slstt.evaluation import figures
 from slstt.evaluation.compare import Comparison, comparison_table
 from slstt.evaluation.figures import calibration
 from slstt.evaluation.metrics import confusion
-from slstt.evaluation.run import EvaluatedRun
+from slstt.evaluation.run import EvaluatedRun, data_folders
 from slstt.evaluation.selection import peek_curve, selection_table
 from slstt.evaluation.tables import (
     SCORE_TITLES,
@@ -76,9 +76,8 @@ def picture_caption(run: EvaluatedRun) -> str:
 
 def _pictures(run: EvaluatedRun, keys: Sequence[tuple[str, str, str]]) -> Callable[[tuple[str, str, str]], str | None]:
     """A function from a clip's key to its picture; it never fails, since the data may be gone or changed."""
-    roots = run.setting("data.root")
-    folders = [Path(root) for root in (roots if isinstance(roots, list) else [roots]) if isinstance(root, str)]
-    if not keys or not any(folder.is_dir() for folder in folders):
+    folders = data_folders(run.settings)
+    if not keys or not folders:
         return lambda key: None
     maps = _flow_maps(folders) if run.setting("data.kind") == "flow_maps" else {}
 

@@ -13,6 +13,7 @@ from slstt.errors import DataError
 from slstt.evaluation.evaluate import evaluate
 from slstt.evaluation.metrics import scores_of, subject_confusions
 from slstt.evaluation.predictions import Predictions, write_predictions
+from slstt.evaluation.report import confident_mistakes
 from slstt.evaluation.run import EvaluatedRun, read_run
 from slstt.evaluation.selection import ScoresUnderRule, selection_gap
 
@@ -83,7 +84,21 @@ def test_finished_folds_are_pooled_where_the_run_has_not_done_so(run: Path) -> N
         ("folds.json", "{", "unreadable as JSON"),
         ("folds.json", "[1, 2]", "not a list of folds"),
         ("folds.json", '{"other": 1}', "not a list of folds"),
+        ("folds.json", '{"folds": 3}', "not a list of folds"),
+        ("folds.json", '{"folds": [{"dataset": "casme2", "subject": "sub01", "test": "EP01"}]}', "not a list of folds"),
+        ("folds.json", '{"folds": [{"dataset": "casme2", "subject": [], "test": []}]}', "not a list of folds"),
+        ("folds.json", "[" * 100_000, "unreadable as JSON"),
+        ("folds.json", '{"a": ' * 60 + "1" + "}" * 60, "nested deeper than 50 levels"),
+        ("folds.json", '{"folds": ["\\ud800"]}', "unreadable as JSON"),
+        ("folds.json", "1" * 5000, "unreadable as JSON"),
         ("config.resolved.yaml", "a: [", "unreadable as YAML"),
+        ("config.resolved.yaml", "[" * 5000, "nested deeper than 50 levels"),
+        ("config.resolved.yaml", "a: \0", "unreadable as YAML"),
+        ("config.resolved.yaml", "a: 2024-13-45", "unreadable as YAML"),
+        ("config.resolved.yaml", "? [a]\n: 1", "unreadable as YAML"),
+        ("config.resolved.yaml", "a: &x [1]\nb: [*x, *x]", "an alias, which is not followed"),
+        ("config.resolved.yaml", "a: x\n" + "# \n" * 400_000, "larger than 1 MB"),
+        ("config.resolved.yaml", 'data: {protocol: "\\ud800"}', "unreadable as YAML"),
         ("config.resolved.yaml", "- a", "must hold names and values"),
         ("environment.json", "[]", "must hold names and values"),
         ("failures.csv", "dataset,clip\n", "column 'subject' is missing"),
@@ -100,6 +115,21 @@ def test_folders_without_predictions(tmp_path: Path) -> None:
     assert "holds no predictions.csv" in refused(tmp_path)
     (tmp_path / "file").write_text("")
     assert "is a file" in refused(tmp_path / "file")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 300])
+def test_names_that_no_file_system_can_hold(run: Path, name: str) -> None:
+    assert "cannot be read" in refused(run / name) or "no such run folder" in refused(run / name)
+    (run / "config.resolved.yaml").write_text(
+        f"data: {{kind: cache, root: [{json.dumps(name)}, '{'/'.join('ab')}']}}\n"
+    )
+    assert confident_mistakes(read_run(run))  # without pictures: the data is not at hand
+
+
+def test_a_fold_that_stands_twice_is_named(run: Path) -> None:
+    folds = json.loads((run / "folds.json").read_text())["folds"]
+    (run / "folds.json").write_text(json.dumps({"folds": [*folds, folds[1]]}))
+    assert "the fold casme2/sub02 stands twice" in refused(run)
 
 
 def seeds_folder(folder: Path) -> Path:
