@@ -84,3 +84,8 @@ def listed(items: Sequence[str], limit: int = 10) -> str:
     """`a, b, c and 5 more`: the first `limit` items for a sentence, and how many are left out."""
     rest = len(items) - limit
     return ", ".join(items[:limit]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def printable(text: str) -> str:
+    """`text` on one line, with control characters made visible: names from files may hold anything."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

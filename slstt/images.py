@@ -173,14 +173,16 @@ def _check_jpeg_data(path: Path, data: bytes) -> None:
 
 def write_image(path: Path, image: Picture) -> None:
     """Write uint8 RGB (H, W, 3) or grey (H, W) in the format of the suffix, whole or not at all; JPEG at quality 95."""
-    encoded = _encode(image, path.suffix or ".png")
+    encoded = encode(image, path.suffix or ".png")
     with whole_file(path) as part:
         part.write_bytes(encoded)
 
 
-def data_uri(image: Picture) -> str:
-    """The picture as a `data:` URI (PNG), so that an HTML page needs no other file."""
-    return "data:image/png;base64," + base64.b64encode(_encode(image, ".png")).decode("ascii")
+def data_uri(content: Picture | bytes, media_type: str = "image/png") -> str:
+    """A picture as a `data:` URI, so that an HTML page needs no other file: an array as PNG, bytes as they are."""
+    if isinstance(content, np.ndarray):
+        content = encode(content, ".png")
+    return f"data:{media_type};base64," + base64.b64encode(content).decode("ascii")
 
 
 def flow_wheel(flow: NDArray[np.floating], maximum: float | None = None) -> Picture:
@@ -217,11 +219,15 @@ def draw_landmarks(
     return np.asarray(drawn, dtype=np.uint8)
 
 
-def _encode(image: Picture, suffix: str) -> bytes:
+def encode(image: Picture, suffix: str, quality: int = 95) -> bytes:
+    """Uint8 RGB (H, W, 3) or grey (H, W) as the bytes of a `.png`, `.jpg` or `.bmp` file; `quality` (0..100) is JPEG's.
+
+    Raises DataError where the format is unknown or the array is no picture.
+    """
     picture = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
-    quality = [cv2.IMWRITE_JPEG_QUALITY, 95] if suffix.lower() in {".jpg", ".jpeg"} else []
+    jpeg = [cv2.IMWRITE_JPEG_QUALITY, quality] if suffix.lower() in {".jpg", ".jpeg"} else []
     try:
-        done, encoded = cv2.imencode(suffix, picture, quality)
+        done, encoded = cv2.imencode(suffix, picture, jpeg)
     except cv2.error as error:
         raise DataError(f"'{suffix}': no picture format of this name; use .png, .jpg or .bmp") from error
     if not done:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from slstt.cli import command
-from slstt.errors import ConfigError, shortened
+from slstt.errors import ConfigError, printable, shortened
 from slstt.evaluation.compare import Comparison, compare, comparison_table
 from slstt.evaluation.evaluate import evaluate, result_tables
 from slstt.evaluation.run import EvaluatedRun, read_run
-from slstt.evaluation.tables import Table, as_latex, as_markdown, as_text, printable
+from slstt.evaluation.tables import Table, as_latex, as_markdown, as_text
 from slstt.files import write_json, write_text
 
 EXAMPLES = """\
@@ -41,9 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _evaluate(arguments: argparse.Namespace) -> int:
     if len(arguments.runs) > 2:
         raise ConfigError(f"{len(arguments.runs)} runs given; name one, or two to compare")
-    if len(arguments.runs) == 2 and arguments.runs[0].resolve() == arguments.runs[1].resolve():
-        raise ConfigError(f"{arguments.runs[0]}: the same run twice; name two runs to compare")
     runs = [read_run(folder) for folder in arguments.runs]
+    if len(runs) == 2 and runs[0].folder.samefile(runs[1].folder):
+        raise ConfigError(f"{runs[0].folder}: the same run twice; name two runs to compare")
     comparison = _compared(runs, arguments.allow_partial) if len(runs) == 2 else None
     found = [evaluate(run) for run in runs]
     if not arguments.check:
@@ -146,10 +146,12 @@ def _write_reports(
 
 
 def _write_attention(runs: Sequence[EvaluatedRun], quiet: bool) -> None:
-    from slstt.evaluation.attention import write_attention
+    from slstt.evaluation.attention import attention_maps
+    from slstt.evaluation.figures import write_attention
     from slstt.training.fold_models import shown_clips
 
     for run in runs:
-        written = write_attention(shown_clips(run, quiet), run.predictions.classes, run.folder / "figures")
+        maps = attention_maps(shown_clips(run, quiet))
+        written = write_attention(maps, run.predictions.classes, run.folder / "figures")
         if not quiet:
             print(f"attention: {', '.join(map(str, written))}", flush=True)

@@ -4,7 +4,7 @@ import difflib
 import os
 import re
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
@@ -145,7 +145,7 @@ def dump_config(settings: BaseModel) -> str:
 
 def differing_keys(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
     """`section.key: theirs -> ours` for every leaf on which two dumped settings differ."""
-    left, right = dict(_leaves(theirs)), dict(_leaves(ours))
+    left, right = dict(leaves(theirs)), dict(leaves(ours))
     absent = "(absent)"
     return [
         f"{key}: {left.get(key, absent)} -> {right.get(key, absent)}"
@@ -154,10 +154,11 @@ def differing_keys(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
     ]
 
 
-def _leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings as (`section.key`, value), in their own order."""
     for key, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

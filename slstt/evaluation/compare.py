@@ -3,29 +3,16 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from slstt.datasets.clips import name_of
 from slstt.errors import ConfigError, DataError, shortened
-from slstt.evaluation.metrics import (
-    DRAWS,
-    LEVEL,
-    SCORES,
-    accuracy_of,
-    confusion,
-    interval,
-    resample,
-    scores_of,
-    subject_confusions,
-    uf1_of,
-)
+from slstt.evaluation.bootstrap import DRAWS, LEVEL, interval, resample
+from slstt.evaluation.metrics import SCORES, scores_of, subject_confusions
 from slstt.evaluation.predictions import Predictions
-from slstt.evaluation.run import EvaluatedRun, fold_files
-from slstt.evaluation.tables import SCORE_TITLES, Table, number
-from slstt.files import read_csv
+from slstt.evaluation.tables import SCORE_TITLES, Table
 
 
 @dataclass(frozen=True)
@@ -55,10 +42,14 @@ class Comparison:
     mcnemar_p: float | None
     """Exact two-sided McNemar test; it takes clips as independent, which clips of one subject are not."""
     disagreements: tuple[Disagreement, ...]
+    draws: int = DRAWS
+    """Bootstrap draws behind `ci`."""
 
     def as_dict(self) -> dict[str, Any]:
         """For `comparison.json`."""
-        return {**asdict(self), "bootstrap": {"unit": "subject", "draws": DRAWS, "level": LEVEL, "paired": True}}
+        content = asdict(self)
+        draws = content.pop("draws")
+        return {**content, "bootstrap": {"unit": "subject", "draws": draws, "level": LEVEL, "paired": True}}
 
 
 def compare(
@@ -104,6 +95,7 @@ def compare(
         only_second if single else None,
         mcnemar(only_first, only_second) if single else None,
         tuple(disagreements) if single else (),
+        draws,
     )
 
 
@@ -133,6 +125,7 @@ def comparison_table(comparison: Comparison) -> Table:
         ("", "Difference", "95% interval", "Zero excluded"),
         tuple(rows),
         tuple(notes),
+        left=(0, 3),
     )
 
 
@@ -175,114 +168,3 @@ def _common_clips(
 def _restricted(predictions: Predictions, clips: set[tuple[str, str, str]]) -> Predictions:
     rows: Sequence[int] = [i for i, key in enumerate(predictions.keys) if key in clips]
     return predictions.select(sorted(rows, key=lambda i: predictions.keys[i]))
-
-
-PEEK_TABLE_COLUMNS = ("epoch", "dataset", "subject", "clip", "true_label", "predicted_label")
-
-
-@dataclass(frozen=True)
-class Selected:
-    """The pooled scores under one way of choosing the epoch."""
-
-    rule: str
-    scores: Mapping[str, float]
-    clips: int
-    valid: bool
-    epochs: str
-    """Which epochs were taken, for people."""
-
-
-def selection_gap(run: EvaluatedRun) -> list[Selected]:
-    """The scores under each rule for which the first seed's run left files; empty where it left none.
-
-    Raises DataError where a file is malformed or names labels outside the classes.
-    """
-    classes = run.predictions.classes
-    rules = []
-    peek = [_epochs(path, classes) for path in fold_files(run, "peek.csv").values()]
-    inner = [_epochs(path, classes) for path in fold_files(run, "inner.csv").values()]
-    if peek:
-        last = [max(fold) for fold in peek]
-        rules.append(_selected("last epoch", peek, last, True))
-    if inner:
-        rules.append(_selected("inner validation", inner, [max(fold) for fold in inner], True))
-    if peek:
-        shared = sorted(set.intersection(*(set(fold) for fold in peek)))
-        if shared:
-            best = max(shared, key=lambda epoch: float(uf1_of(sum_of([fold[epoch] for fold in peek]))))
-            rules.append(
-                _selected("one epoch for all folds, best on the test subjects", peek, [best] * len(peek), False)
-            )
-        # `max` keeps the first of equals: the earliest epoch, as the usual `if score > best` does.
-        chosen = [max(sorted(fold), key=lambda epoch, f=fold: float(accuracy_of(f[epoch]))) for fold in peek]
-        rules.append(_selected("each fold's best epoch on its test subject", peek, chosen, False))
-    return rules
-
-
-def selection_table(rules: Sequence[Mapping[str, Any]]) -> Table | None:
-    """`metrics.json`'s "selection_gap" as a table, the peeking rules marked INVALID; None where there is none."""
-    if not rules:
-        return None
-    rows = tuple(
-        (
-            rule["rule"] + ("" if rule["valid"] else " (INVALID)"),
-            rule["epochs"],
-            str(rule["n"]),
-            *(number(rule[score]) for score in SCORE_TITLES),
-        )
-        for rule in rules
-    )
-    notes = ("INVALID: the epoch was chosen by looking at the test subject; the figure is not a result.",)
-    return Table(
-        "Selection gap: the same training under different choices of the epoch",
-        ("Epoch chosen by", "Epochs", "Clips", *SCORE_TITLES.values()),
-        rows,
-        notes if any(not rule["valid"] for rule in rules) else (),
-    )
-
-
-def peek_curve(run: EvaluatedRun) -> dict[str, list[float]] | None:
-    """Pooled test UF1 after every epoch ("epoch", "uf1"), a diagnosis only; None where the run did not peek."""
-    folds = [_epochs(path, run.predictions.classes) for path in fold_files(run, "peek.csv").values()]
-    if not folds:
-        return None
-    epochs = sorted(set.intersection(*(set(fold) for fold in folds)))
-    return {
-        "epoch": [float(epoch) for epoch in epochs],
-        "uf1": [float(uf1_of(sum_of([fold[epoch] for fold in folds]))) for epoch in epochs],
-    }
-
-
-def sum_of(matrices: Sequence[np.ndarray]) -> np.ndarray:
-    """The pooled confusion matrix."""
-    return np.sum(matrices, axis=0)
-
-
-def _selected(rule: str, folds: Sequence[Mapping[int, Any]], epochs: Sequence[int], valid: bool) -> Selected:
-    matrix = sum_of([fold[epoch] for fold, epoch in zip(folds, epochs, strict=True)])
-    low, high = min(epochs), max(epochs)
-    return Selected(
-        rule,
-        {name: float(value) for name, value in scores_of(matrix).items()},
-        int(matrix.sum()),
-        valid,
-        str(low) if low == high else f"{low}-{high}",
-    )
-
-
-def _epochs(path: Path, classes: Sequence[str]) -> dict[int, np.ndarray]:
-    """Epoch -> confusion matrix of one fold's file."""
-    rows = read_csv(path, PEEK_TABLE_COLUMNS)
-    by_epoch: dict[int, tuple[list[str], list[str]]] = {}
-    for row in rows:
-        if not row["epoch"].isdecimal() or len(row["epoch"]) > 9:
-            raise DataError(f"{path}: epoch '{row['epoch']}' is not a number")
-        true, predicted = by_epoch.setdefault(int(row["epoch"]), ([], []))
-        true.append(row["true_label"])
-        predicted.append(row["predicted_label"])
-    if not by_epoch:
-        raise DataError(f"{path}: holds no predictions")
-    try:
-        return {epoch: confusion(*labels, classes) for epoch, labels in by_epoch.items()}
-    except DataError as error:
-        raise DataError(*(f"{path}: {problem}" for problem in error.problems)) from error

@@ -8,10 +8,10 @@ import numpy as np
 
 from slstt.datasets.protocols import PROTOCOLS, manifest_difference
 from slstt.errors import listed
-from slstt.evaluation.compare import selection_gap, selection_table
 from slstt.evaluation.metrics import SCORES, scores_of, subject_confusions, summary_of
 from slstt.evaluation.predictions import Predictions
 from slstt.evaluation.run import EvaluatedRun
+from slstt.evaluation.selection import selection_gap, selection_table
 from slstt.evaluation.tables import Table, class_table, confusion_table, published_table, score_table, seed_table
 
 
@@ -86,7 +86,7 @@ def evaluate(run: EvaluatedRun) -> dict[str, Any]:
         "folds": {"expected": run.expected, "missing": list(run.missing)},
         "selection_gap": [
             {"rule": rule.rule, "epochs": rule.epochs, "n": rule.clips, "valid": rule.valid, **rule.scores}
-            for rule in selection_gap(run)
+            for rule in selection_gap(run.fold_files("peek.csv"), run.fold_files("inner.csv"), run.predictions.classes)
         ],
         "warnings": warnings,
     }
@@ -122,5 +122,5 @@ def _seed_tables(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 def _contradicts(predictions: Predictions) -> np.ndarray:
     order = {name: i for i, name in enumerate(predictions.classes)}
-    said = predictions.probabilities[np.arange(len(predictions)), [order[label] for label in predictions.predicted]]
-    return said < predictions.probabilities.max(1) - 1e-6
+    stated = predictions.probabilities[np.arange(len(predictions)), [order[label] for label in predictions.predicted]]
+    return stated < predictions.probabilities.max(1) - 1e-6

@@ -4,6 +4,7 @@ Columns: `dataset, subject, clip, true_label, predicted_label, p_<class>...`; la
 the `p_` columns is the order of the classes everywhere (confusion matrices, tables, colours).
 """
 
+import stat
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from slstt.errors import DataError, shortened
 from slstt.files import read_csv, write_csv
 
 COLUMNS = ("dataset", "subject", "clip", "true_label", "predicted_label")
+MOST_BYTES, MOST_ROWS, MOST_SUBJECTS, MOST_CLASSES = 100_000_000, 200_000, 5_000, 50
+"""Ten times what the largest data set of micro-expressions would give; more is another file."""
 SUM_TOLERANCE = 1e-3
 """Probabilities rounded to three digits still count as summing to one."""
 
@@ -79,6 +82,7 @@ def read_predictions(path: Path) -> Predictions:
     or do not sum to one.
     """
     path = Path(path)
+    _refuse_too_large(path)
     rows = read_csv(path, COLUMNS, one_line=True)
     if not rows:
         raise DataError(f"{path}: holds no predictions, only the header; finish at least one fold first")
@@ -87,6 +91,8 @@ def read_predictions(path: Path) -> Predictions:
         raise DataError(f"{path}: needs one probability column p_<class> for each class, in the classes' order")
     keys = tuple((row["dataset"], row["subject"], row["clip"]) for row in rows)
     problems: list[str] = []
+    if (subjects := len({key[:2] for key in keys})) > MOST_SUBJECTS:
+        raise DataError(f"{path}: has {subjects:,} subjects; at most {MOST_SUBJECTS:,} are read")
     problems += shortened(
         [f"row {row}: {problem}" for row, key in enumerate(keys, start=1) for problem in key_problems(key)]
     )
@@ -126,6 +132,25 @@ def read_predictions(path: Path) -> Predictions:
         tuple(row["predicted_label"] for row in rows),
         probabilities,
     )
+
+
+def _refuse_too_large(path: Path) -> None:
+    """Raise DataError where a file is far larger than any predictions are, before its rows fill the memory."""
+    try:
+        state = path.stat()
+        if not (stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode)):
+            raise DataError(f"{path}: unreadable, since it is a pipe or a device; put a file there")
+        if state.st_size > MOST_BYTES:
+            raise DataError(f"{path}: has {state.st_size / 1e6:,.0f} MB; at most {MOST_BYTES / 1e6:,.0f} MB are read")
+        with path.open("rb") as stream:
+            columns = stream.readline().count(b",") + 1
+            rows = sum(block.count(b"\n") for block in iter(lambda: stream.read(2**20), b""))
+    except (OSError, ValueError):
+        return  # absent, or not to be opened: reading says so
+    if columns > MOST_CLASSES + len(COLUMNS):
+        raise DataError(f"{path}: has {columns:,} columns; at most {MOST_CLASSES} classes are read")
+    if rows > MOST_ROWS:
+        raise DataError(f"{path}: has {rows:,} rows; at most {MOST_ROWS:,} are read")
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:

@@ -105,10 +105,10 @@ class Predictor:
         self,
         classifier: IntervalClassifier,
         settings: PredictConfig,
-        motion_in_given_interval: GivenInterval | None = None,
+        given: GivenInterval | None = None,
         video: bool = False,
     ) -> None:
-        self.classifier, self.settings, self.given, self.video = classifier, settings, motion_in_given_interval, video
+        self.classifier, self.settings, self.given, self.video = classifier, settings, given, video
 
     @cached_property
     def detector(self) -> LandmarkDetector:

@@ -3,12 +3,10 @@
 import cv2
 import numpy as np
 
-from slstt.images import Picture, draw_landmarks, flow_wheel
+from slstt.images import Picture, draw_landmarks, encode, flow_wheel
 
 STRIP_HEIGHT = 160
 """Pixels; with the JPEG quality it bounds the report to some 20 kB a clip."""
-
-
 STRIP_QUALITY = 80
 
 
@@ -23,5 +21,4 @@ def draw_strip(
     cell = (STRIP_HEIGHT, STRIP_HEIGHT)
     small_flow = np.stack([cv2.resize(part, cell, interpolation=cv2.INTER_AREA) for part in flow])
     tiles = [drawn, cv2.resize(apex_cut, cell, interpolation=cv2.INTER_AREA), flow_wheel(small_flow)]
-    strip = cv2.cvtColor(np.concatenate(tiles, axis=1), cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".jpg", strip, [cv2.IMWRITE_JPEG_QUALITY, STRIP_QUALITY])[1].tobytes()
+    return encode(np.asarray(np.concatenate(tiles, axis=1), np.uint8), ".jpg", STRIP_QUALITY)

@@ -7,7 +7,7 @@ import torch
 from slstt.config.train import TrainConfig
 from slstt.errors import DataError
 from slstt.evaluation.attention import AttentionInput
-from slstt.evaluation.run import EvaluatedRun, fold_files
+from slstt.evaluation.run import EvaluatedRun
 from slstt.models.model_file import load_model
 from slstt.progress import Progress
 from slstt.training.inputs import FlowInputs, read_data
@@ -22,7 +22,7 @@ def shown_clips(run: EvaluatedRun, quiet: bool = False) -> Iterator[AttentionInp
 
     Raises DataError where the run kept no models (`run.save_models`), no settings, or where its data is gone.
     """
-    models = fold_files(run, "model.safetensors")
+    models = {path.parent.name: path for path in run.fold_files("model.safetensors")}
     if not models or not run.settings:
         raise DataError(
             f"{run.folder}: holds no models of its folds (folds/*/model.safetensors); "

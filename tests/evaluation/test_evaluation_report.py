@@ -18,6 +18,7 @@ from slstt.evaluation.predictions import Predictions, write_predictions
 from slstt.evaluation.report import confident_mistakes, write_report
 from slstt.evaluation.run import read_run
 from slstt.flow.flow_files import flow_path, write_flow
+from slstt.pages import figure_style
 
 
 class Page(HTMLParser):
@@ -38,11 +39,12 @@ class Page(HTMLParser):
         self.text += data
 
 
-def report(folder: Path, *, other: Path | None = None) -> Page:
+def report(folder: Path, *, other: Path | None = None, formats: tuple[str, ...] = ()) -> Page:
+    """The page of a run; its figures as files only in the `formats` asked for."""
     run = read_run(folder)
     metrics = evaluate(run)
     comparison = compare(run.seeds, read_run(other).seeds, (run.name, "other")) if other else None
-    return Page(write_report(run, metrics, comparison))
+    return Page(write_report(run, metrics, comparison, formats))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Page]:
     folder = tmp_path_factory.mktemp("compared")
     run_folder(folder / "mine", predictions(datasets=("casme2", "samm"), subjects=4))
     run_folder(folder / "other", predictions(datasets=("casme2", "samm"), subjects=4, seed=3))
-    return folder / "mine", report(folder / "mine", other=folder / "other")
+    return folder / "mine", report(folder / "mine", other=folder / "other", formats=("png", "pdf"))
 
 
 def test_the_page_needs_no_other_file_and_no_script(compared: tuple[Path, Page]) -> None:
@@ -105,10 +107,15 @@ NASTY = (
 )
 
 
+NASTY_IDS = tuple(name.replace("/", "") for name in NASTY if name.isprintable() and "\\" not in name)
+"""Ids become paths, so separators and control characters are refused before a page is made."""
+
+
 def test_names_stay_text_whatever_they_hold(tmp_path: Path) -> None:
-    found = predictions(subjects=6, classes=NASTY[:3])
+    found, ids = predictions(subjects=6, classes=(*NASTY[:2], NASTY[5])), NASTY_IDS
+    count = len(ids)
     keys = tuple(
-        (NASTY[i % 6], NASTY[(i + 1) % 6] + str(i // 20), NASTY[(i + 2) % 6] + str(i)) for i in range(len(found))
+        (ids[i % count], ids[(i + 1) % count] + str(i // 20), ids[(i + 2) % count] + str(i)) for i in range(len(found))
     )
     write_predictions(
         tmp_path / "predictions.csv",
@@ -204,7 +211,7 @@ def test_certain_predictions_fall_into_the_last_bin() -> None:
 
 def test_the_confusion_figure_says_which_axis_is_true_and_shows_counts_and_rates() -> None:
     matrix = np.array([[8, 2], [0, 0]])
-    with figures.style():
+    with figure_style():
         figure = figures.confusion_figure(matrix, ("a", "b"))
     axes = figure.axes[0]
     assert axes.get_ylabel() == "true class" and axes.get_xlabel() == "predicted class"
@@ -224,8 +231,8 @@ def test_the_same_run_gives_the_same_page(tmp_path: Path) -> None:
     found = predictions(subjects=2)
     write_predictions(tmp_path / "predictions.csv", found)
     run = read_run(tmp_path)
-    first = write_report(run, evaluate(run)).read_text()
-    assert write_report(run, evaluate(run)).read_text() == first
+    first = write_report(run, evaluate(run), formats=()).read_text()
+    assert write_report(run, evaluate(run), formats=()).read_text() == first
 
 
 def test_many_classes_and_one_clip_still_make_a_page(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -82,6 +83,24 @@ def test_ids_stay_text(tmp_path: Path) -> None:
 )
 def test_each_fault_is_named(tmp_path: Path, text: str | bytes, message: str) -> None:
     assert message in refused(tmp_path, text)
+
+
+def test_absurd_sizes_are_refused_before_the_rows_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.csv"
+    with path.open("wb") as stream:
+        stream.truncate(10**9)  # takes no room on the disk
+    with pytest.raises(DataError, match="has 1,000 MB; at most 100 MB are read"):
+        read_predictions(path)
+    assert "has 10,000,000 rows; at most 200,000" in refused(tmp_path, HEADER + "\n" * 9_999_999 + "x\n")
+    assert "has 100,001 columns; at most 50 classes" in refused(tmp_path, "," * 100_000 + "\n")
+    subjects = "".join(GOOD.replace("sub01", f"sub{i}") for i in range(6000))
+    assert "has 6,000 subjects; at most 5,000" in refused(tmp_path, HEADER + subjects)
+
+
+def test_a_pipe_in_place_of_the_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "predictions.csv")
+    with pytest.raises(DataError, match="a pipe or a device"):
+        read_predictions(tmp_path / "predictions.csv")
 
 
 def test_all_faults_are_told_at_once_but_not_without_end(tmp_path: Path) -> None:

@@ -10,16 +10,21 @@ from simulated_runs import predictions, run_folder
 from sklearn.metrics import f1_score
 
 from slstt.errors import DataError
-from slstt.evaluation.compare import selection_gap
 from slstt.evaluation.evaluate import evaluate
 from slstt.evaluation.metrics import scores_of, subject_confusions
 from slstt.evaluation.predictions import Predictions, write_predictions
-from slstt.evaluation.run import read_run
+from slstt.evaluation.report import confident_mistakes
+from slstt.evaluation.run import EvaluatedRun, read_run
+from slstt.evaluation.selection import ScoresUnderRule, selection_gap
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     return run_folder(tmp_path / "run", predictions(subjects=5))
+
+
+def gap(run: EvaluatedRun) -> list[ScoresUnderRule]:
+    return selection_gap(run.fold_files("peek.csv"), run.fold_files("inner.csv"), run.predictions.classes)
 
 
 def refused(folder: Path) -> str:
@@ -79,10 +84,20 @@ def test_finished_folds_are_pooled_where_the_run_has_not_done_so(run: Path) -> N
         ("folds.json", "{", "unreadable as JSON"),
         ("folds.json", "[1, 2]", "not a list of folds"),
         ("folds.json", '{"other": 1}', "not a list of folds"),
+        ("folds.json", '{"folds": 3}', "not a list of folds"),
+        ("folds.json", '{"folds": [{"dataset": "casme2", "subject": "sub01", "test": "EP01"}]}', "not a list of folds"),
+        ("folds.json", '{"folds": [{"dataset": "casme2", "subject": [], "test": []}]}', "not a list of folds"),
         ("folds.json", "[" * 100_000, "unreadable as JSON"),
-        ("folds.json", "\0", "unreadable as JSON"),
-        ("folds.json", '{"folds": [{"dataset": 1, "subject": 2, "test": 3}]}', "not a list of folds"),
-        ("config.resolved.yaml", "a: [", "unreadable as YAML"),
+        ("folds.json", '{"a": ' * 60 + "1" + "}" * 60, "nested deeper than 50 levels"),
+        ("folds.json", '{"folds": ["\\ud800"]}', "unreadable as JSON"),
+        ("folds.json", "1" * 5000, "unreadable as JSON"),
+        ("config.resolved.yaml", "a: [", "not valid YAML"),
+        ("config.resolved.yaml", "[" * 5000, "nested deeper than 50 levels"),
+        ("config.resolved.yaml", "a: \0", "not valid YAML"),
+        ("config.resolved.yaml", "? [a]\n: 1", "the key is not text"),
+        ("config.resolved.yaml", "a: &x [1]\nb: [*x, *x]", "the alias *x is not followed"),
+        ("config.resolved.yaml", "a: x\n" + "# \n" * 400_000, "over 1 MB"),
+        ("config.resolved.yaml", 'data: {protocol: "\\ud800"}', "unreadable as YAML"),
         ("config.resolved.yaml", "- a", "must hold names and values"),
         ("environment.json", "[]", "must hold names and values"),
         ("failures.csv", "dataset,clip\n", "column 'subject' is missing"),
@@ -99,6 +114,21 @@ def test_folders_without_predictions(tmp_path: Path) -> None:
     assert "holds no predictions.csv" in refused(tmp_path)
     (tmp_path / "file").write_text("")
     assert "is a file" in refused(tmp_path / "file")
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 300])
+def test_names_that_no_file_system_can_hold(run: Path, name: str) -> None:
+    assert "cannot be read" in refused(run / name) or "no such run folder" in refused(run / name)
+    (run / "config.resolved.yaml").write_text(
+        f"data: {{kind: cache, root: [{json.dumps(name)}, '{'/'.join('ab')}']}}\n"
+    )
+    assert confident_mistakes(read_run(run))  # without pictures: the data is not at hand
+
+
+def test_a_fold_that_stands_twice_is_named(run: Path) -> None:
+    folds = json.loads((run / "folds.json").read_text())["folds"]
+    (run / "folds.json").write_text(json.dumps({"folds": [*folds, folds[1]]}))
+    assert "the fold casme2/sub02 stands twice" in refused(run)
 
 
 def seeds_folder(folder: Path) -> Path:
@@ -134,7 +164,7 @@ def test_seeds_of_unequal_clips_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_selection_gap_equals_a_plain_reading_of_the_files(run: Path) -> None:
-    rules = {rule.rule: rule for rule in selection_gap(read_run(run))}
+    rules = {rule.rule: rule for rule in gap(read_run(run))}
     folds = []
     for path in sorted(run.glob("folds/*/peek.csv")):
         with path.open() as stream:
@@ -163,7 +193,7 @@ def test_the_selection_gap_equals_a_plain_reading_of_the_files(run: Path) -> Non
 
 def test_the_last_epoch_of_the_peek_is_the_runs_own_result(run: Path) -> None:
     read = read_run(run)
-    last = next(rule for rule in selection_gap(read) if rule.rule == "last epoch")
+    last = next(rule for rule in gap(read) if rule.rule == "last epoch")
     _, matrices = subject_confusions(read.predictions)
     assert last.scores["uf1"] == pytest.approx(float(scores_of(matrices.sum(0))["uf1"]))
 
