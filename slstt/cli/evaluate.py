@@ -149,7 +149,7 @@ def _write_reports(
 
 def _write_attention(runs: Sequence[EvaluatedRun], quiet: bool) -> None:
     from slstt.evaluation.attention import write_attention
-    from slstt.training.run import shown_clips
+    from slstt.training.fold_models import shown_clips
 
     for run in runs:
         written = write_attention(shown_clips(run, quiet), run.predictions.classes, run.folder / "figures")
