@@ -161,15 +161,15 @@ def _read_cache(data: Data, image_size: int) -> FlowData:
         raise DataError(*problems)
     labels = tuple(found[key][0] for key in keys)
     paths = tuple(found[key][1] for key in keys)
-    prints = tuple(header.fingerprint for header in headers)
+    fingerprints = tuple(header.fingerprint for header in headers)
     frames = headers[0].frames
     size = frames * 2 * image_size**2 * 2  # float16
     return FlowData(
         keys,
         labels,
         protocol.classes,
-        _data_fingerprint(keys, labels, prints),
-        prints,
+        _data_fingerprint(keys, labels, fingerprints),
+        fingerprints,
         frames,
         2,
         image_size,
@@ -198,13 +198,13 @@ def _read_maps(data: Data, image_size: int) -> FlowData:
         )
     keys = tuple(maps.keys[row] for row in rows)
     labels = tuple(protocol.classes.index(maps.labels[row]) for row in rows)
-    prints = tuple(hashlib.sha256(picture.tobytes()).hexdigest()[:16] for picture in pictures)
+    fingerprints = tuple(hashlib.sha256(picture.tobytes()).hexdigest()[:16] for picture in pictures)
     return FlowData(
         keys,
         labels,
         protocol.classes,
-        _data_fingerprint(keys, labels, prints),
-        prints,
+        _data_fingerprint(keys, labels, fingerprints),
+        fingerprints,
         1,
         3,
         image_size,
@@ -213,8 +213,8 @@ def _read_maps(data: Data, image_size: int) -> FlowData:
     )
 
 
-def _data_fingerprint(keys: Sequence[ClipKey], labels: Sequence[int], prints: Sequence[str]) -> str:
-    return fingerprint({"clips": list(zip(keys, labels, prints, strict=True))})
+def _data_fingerprint(keys: Sequence[ClipKey], labels: Sequence[int], fingerprints: Sequence[str]) -> str:
+    return fingerprint({"clips": list(zip(keys, labels, fingerprints, strict=True))})
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,7 @@ def test_own_file_rebuilds_the_model(aggregator: Any, options: dict[str, Any], t
 
 def test_training_a_loaded_model_leaves_the_file_alone(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
+    torch.manual_seed(0)  # with four hidden numbers some random networks let no gradient through
     save_model(SLSTT(**SMALL), path)
     before = path.read_bytes()
     model = load_model(path)
@@ -264,7 +265,7 @@ def test_files_that_are_not_ours(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"describes no SLSTT of this version.*colour"):
         load_model(tmp_path / "newer.safetensors")
     save_file({"weight": torch.zeros(2)}, tmp_path / "wrong.safetensors", {"arguments": json.dumps(SMALL)})
-    with pytest.raises(WeightsError, match="surplus: weight"):
+    with pytest.raises(WeightsError, match="header says depth 2, the file 0"):
         load_model(tmp_path / "wrong.safetensors")
 
 
