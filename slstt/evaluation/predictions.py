@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from slstt.datasets.clips import name_of
+from slstt.datasets.clips import key_problems, name_of, same_but_for_case
 from slstt.errors import DataError, shortened
 from slstt.files import read_csv, write_csv
 
@@ -77,12 +77,13 @@ class Predictions:
 def read_predictions(path: Path) -> Predictions:
     """Read and check a `predictions.csv`.
 
-    Raises DataError listing every problem: file missing or malformed, no rows, no `p_` columns, an empty name, a clip
-    that stands twice, a label outside the classes, probabilities that are not numbers in [0, 1] or do not sum to one.
+    Raises DataError listing every problem: file missing or malformed, no rows, no `p_` columns, an id that cannot
+    name a file, a clip that stands twice, a label outside the classes, probabilities that are not numbers in [0, 1]
+    or do not sum to one.
     """
     path = Path(path)
     _refuse_too_large(path)
-    rows = read_csv(path, COLUMNS)
+    rows = read_csv(path, COLUMNS, one_line=True)
     if not rows:
         raise DataError(f"{path}: holds no predictions, only the header; finish at least one fold first")
     classes = tuple(name[2:] for name in rows[0] if name.startswith("p_"))
@@ -92,8 +93,15 @@ def read_predictions(path: Path) -> Predictions:
     problems: list[str] = []
     if (subjects := len({key[:2] for key in keys})) > MOST_SUBJECTS:
         raise DataError(f"{path}: has {subjects:,} subjects; at most {MOST_SUBJECTS:,} are read")
-    if nameless := sum(not all(key) for key in keys):
-        problems.append(f"{nameless} rows have an empty dataset, subject or clip")
+    problems += shortened(
+        [f"row {row}: {problem}" for row, key in enumerate(keys, start=1) for problem in key_problems(key)]
+    )
+    problems += shortened(
+        [
+            f"{name_of(one)} and {name_of(other)} differ in capitals only; keep one row"
+            for one, other in same_but_for_case(keys)
+        ]
+    )
     problems += shortened(
         [f"{name_of(key)} stands {times} times; keep one row" for key, times in Counter(keys).items() if times > 1]
     )

@@ -10,10 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from slstt.datasets.clips import name_of
-from slstt.errors import DataError, printable, shortened
+from slstt.errors import ConfigError, DataError, printable, shortened
 from slstt.evaluation.predictions import Predictions, pool, read_predictions
 from slstt.files import read_csv
 
@@ -201,14 +199,14 @@ def _remarks(folders: Sequence[Path], name: str) -> tuple[Mapping[str, str], ...
     return tuple(rows[key] for key in sorted(rows))
 
 
-MOST_SETTINGS_BYTES, MOST_JSON_BYTES = 1_000_000, 64_000_000
+MOST_JSON_BYTES = 64_000_000
 DEEPEST = 50
 """Levels of sections in a file beside the predictions."""
 
 
 def _json(path: Path) -> Any:
     try:
-        return _checked(json.loads(_text(path, MOST_JSON_BYTES)))
+        return _checked(json.loads(_text(path)))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: unreadable as JSON ({error})") from error
 
@@ -216,35 +214,29 @@ def _json(path: Path) -> Any:
 def _mapping(path: Path) -> Mapping[str, Any]:
     if not path.exists():
         return {}
-    if path.suffix == ".json":
-        content = _json(path)
-    else:
-        try:
-            content = _yaml(_text(path, MOST_SETTINGS_BYTES))
-        except (OSError, ValueError, OverflowError, RecursionError, yaml.YAMLError) as error:
-            raise DataError(f"{path}: unreadable as YAML ({' '.join(str(error).split())})") from error
+    content = _json(path) if path.suffix == ".json" else _yaml(path)
     if not isinstance(content, Mapping):
         raise DataError(f"{path}: must hold names and values")
     return content
 
 
-def _text(path: Path, most: int) -> str:
+def _yaml(path: Path) -> Any:
+    from slstt.config.load import read_yaml  # pydantic, which a folder without settings does not need
+
+    try:
+        return _checked(read_yaml(path))
+    except ConfigError as error:
+        raise DataError(*error.problems) from error
+    except ValueError as error:
+        raise DataError(f"{path}: unreadable as YAML ({error})") from error
+
+
+def _text(path: Path) -> str:
     with path.open("rb") as stream:
-        content = stream.read(most + 1)
-    if len(content) > most:
-        raise ValueError(f"larger than {most / 1e6:g} MB, the most that is read")
+        content = stream.read(MOST_JSON_BYTES + 1)
+    if len(content) > MOST_JSON_BYTES:
+        raise ValueError(f"larger than {MOST_JSON_BYTES / 1e6:g} MB, the most that is read")
     return content.decode("utf-8")
-
-
-def _yaml(text: str) -> Any:
-    level = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        if isinstance(event, yaml.AliasEvent):  # a few lines of them can stand for gigabytes
-            raise ValueError(f"line {event.start_mark.line + 1}: an alias, which is not followed")
-        level += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if level > DEEPEST:
-            raise ValueError(f"nested deeper than {DEEPEST} levels")
-    return _checked(yaml.safe_load(text))
 
 
 def _checked(value: Any) -> Any:

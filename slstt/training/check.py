@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from slstt.config.train import TrainConfig
-from slstt.datasets.protocols import PROTOCOLS, manifest_difference
-from slstt.errors import ConfigError, DataError, SlsttError
+from slstt.datasets.protocols import PROTOCOLS
+from slstt.errors import ConfigError, DataError, Problems
 from slstt.models.slstt import SLSTT
 from slstt.training.checkpoint import FoldState
 from slstt.training.folds import Fold, audit, choose, make_folds
-from slstt.training.inputs import Features, FlowData, FlowInputs, open_features, read_data
+from slstt.training.inputs import Features, FlowData, FlowInputs, open_features, protocol_lines, read_data
 from slstt.training.loso import worker_count
 from slstt.training.optimization import batches
 from slstt.training.run_folder import differences, is_done, refuse_differences
@@ -34,25 +34,19 @@ def check(
     Raises ConfigError or DataError, all problems at once: clips, weights, a run folder of other settings or that
     cannot be written, too little disk.
     """
-    problems: list[SlsttError] = []
+    problems = Problems()
     data: FlowData | None = None
-    try:
+    with problems.collecting():
         data = read_data(settings.data, settings.model.image_size)
-    except SlsttError as error:
-        problems.append(error)
     if settings.model.pretrained is not None:
         from slstt.models.model_file import find_weights
 
-        try:
+        with problems.collecting():
             find_weights(settings.model.pretrained, fetch=False)
-        except SlsttError as error:
-            problems.append(error)
-    try:
+    with problems.collecting():
         _check_writable(run)
-    except SlsttError as error:
-        problems.append(error)
-    if problems or data is None:
-        raise type(problems[0])(*(line for error in problems for line in error.problems))
+    problems.raise_if_any()
+    assert data is not None
 
     folds = make_folds(settings, data)
     chosen = choose(folds, wanted, shard)
@@ -82,11 +76,11 @@ def _check_writable(run: Path) -> None:
 def _data_lines(settings: TrainConfig, data: FlowData) -> list[str]:
     protocol = PROTOCOLS[settings.data.protocol]
     sizes = Counter(data.labels)
-    rows = [(*key, data.classes[label]) for key, label in zip(data.keys, data.labels, strict=True)]
-    found = manifest_difference(protocol, rows)
+    found = protocol_lines(data, protocol.name)
+    same = not set(found) - set(data.left_out)
     return [
-        f"protocol  {protocol.name}: {protocol.title}"
-        + (f"; the clips differ from it in {len(found)} points, e.g. {found[0]}" if found else "; its very clips"),
+        f"protocol  {protocol.name}: {protocol.title}; " + ("its very clips" if same else "not its very clips:"),
+        *(f"          {line}" for line in found),
         f"clips     {len(data)} of {len({key[:2] for key in data.keys})} subjects, {data.frames} frames each: "
         + ", ".join(f"{name} {sizes[place]}" for place, name in enumerate(data.classes)),
     ]
@@ -135,8 +129,7 @@ def _cost_lines(
     )
     states = 2 + (1 if settings.training.optimizer == "adamw" else 0) + (1 if settings.training.ema is not None else 0)
     checkpoints = learning * 4 * states * 2
-    kept = len(todo) if settings.run.keep_checkpoints else min(workers, len(todo))
-    disk = kept * checkpoints + (len(todo) * every * 4 if settings.run.save_models else 0)
+    disk = min(workers, len(todo)) * checkpoints + (len(todo) * every * 4 if settings.run.save_models else 0)
     if isinstance(model, SLSTT) and settings.encoder.trainable != "all":
         disk += _missing_bytes(open_features(model, data, settings, run))
     folder = run

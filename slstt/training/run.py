@@ -1,6 +1,7 @@
 """One start of `slstt-train`: what must hold beforehand, the folds, and the result at the end."""
 
 import importlib.util
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,7 +21,7 @@ from slstt.models.model_file import load_model
 from slstt.models.slstt import SLSTT, set_trainable
 from slstt.progress import Progress
 from slstt.training.folds import Fold, audit, choose, make_folds
-from slstt.training.inputs import FlowData, FlowInputs, compute_features, open_features, read_data
+from slstt.training.inputs import FlowData, FlowInputs, compute_features, open_features, protocol_lines, read_data
 from slstt.training.loso import FoldOutcome, TrainingJob, make_work, where_to_train
 from slstt.training.run_folder import begin, fold_folder, is_done, pool_finished
 from slstt.training.trainer import make_slstt
@@ -46,8 +47,6 @@ def machine_problems(settings: TrainConfig) -> list[str]:
         found.append(f"'run.device': {settings.run.device}, but torch sees no GPU; use run.device=cpu or auto")
     if settings.run.executor == "ray" and importlib.util.find_spec("ray") is None:
         found.append("'run.executor': ray is not installed; pip install 'slstt[ray]'")
-    if settings.run.tensorboard and importlib.util.find_spec("tensorboard") is None:
-        found.append("'run.tensorboard': TensorBoard is not installed; pip install 'slstt[tensorboard]'")
     return found
 
 
@@ -85,6 +84,9 @@ def train(
     chosen = choose(folds, wanted, shard)
     for fold in folds:
         audit(fold, data.keys, fold.train)
+    if not quiet:
+        for line in protocol_lines(data, settings.data.protocol):
+            print(f"protocol {settings.data.protocol}: {line}", file=sys.stderr)
     partial = wanted is not None or shard is not None
     device = device_of(settings)
     with ExitStack() as stack:

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from slstt import __version__
-from slstt.config.load import differing_keys, dump_config
+from slstt.config.load import differing_keys, dump_config, read_yaml
 from slstt.config.train import TrainConfig, identity
 from slstt.errors import ConfigError, DataError
 from slstt.evaluation.predictions import Predictions, pool, read_predictions, write_predictions
@@ -53,8 +52,8 @@ def differences(run: Path, settings: TrainConfig, data: FlowData) -> list[str]:
             raise ConfigError(f"{run}: holds other things than a run ({', '.join(others[:3])}); choose another --out")
         return []
     try:
-        theirs = identity(TrainConfig.model_validate(yaml.safe_load((run / CONFIG).read_text(encoding="utf-8"))))
-    except (ValueError, TypeError, yaml.YAMLError) as error:
+        theirs = identity(TrainConfig.model_validate(read_yaml(run / CONFIG)))
+    except (ValueError, TypeError) as error:
         raise ConfigError(
             f"{run / CONFIG}: not the settings of this version ({' '.join(str(error).split())[:200]}); "
             "choose another --out"
@@ -63,7 +62,7 @@ def differences(run: Path, settings: TrainConfig, data: FlowData) -> list[str]:
     if (run / FOLDS).exists():
         try:
             written = json.loads((run / FOLDS).read_text(encoding="utf-8"))["data"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(f"{run / FOLDS}: unreadable ({error}); delete it, it is written again") from error
         if written != data.fingerprint:
             found.append(f"data: the clips or their flow are not those of the run ({written} -> {data.fingerprint})")

@@ -12,14 +12,15 @@ from hypothesis import settings as trials
 from hypothesis import strategies as st
 from rendered_frames import Rendered
 
+from slstt.config.predict import Spotting
 from slstt.errors import ConfigError, DataError
 from slstt.face.landmarks import LandmarkDetector
 from slstt.prediction.face_motion import FaceMotion, Interval, measure_face_motion, motion_in_given_interval
 from slstt.prediction.recording import Recording, open_recordings
-from slstt.prediction.spotting import SpottingSettings, excursions, find_intervals, lagged, strength
+from slstt.prediction.spotting import excursions, find_intervals, lagged, strength
 
 PATCHES = 60
-SETTINGS = SpottingSettings()
+SETTINGS = Spotting()
 Write = Callable[[str, np.ndarray], Recording]
 
 
@@ -39,7 +40,7 @@ def _moved(curve: np.ndarray, height: float = 8.0, noise: float = 0.5, seed: int
     return moved.astype(np.float16)
 
 
-def _found(moved: np.ndarray, rate: float = 100.0, settings: SpottingSettings = SETTINGS) -> list[Interval]:
+def _found(moved: np.ndarray, rate: float = 100.0, settings: Spotting = SETTINGS) -> list[Interval]:
     return find_intervals([(0, moved)], rate, settings)
 
 
@@ -81,9 +82,9 @@ def test_what_does_not_come_and_go_in_the_limits_is_none(curve: np.ndarray) -> N
 def test_the_limits_are_times_and_are_kept() -> None:
     moved = _moved(_bump(600, 100, 12) + _bump(600, 250, 25) + _bump(600, 400, 44))
     assert len(_found(moved)) == 3
-    assert [i.apex // 100 for i in _found(moved, settings=replace(SETTINGS, longest_ms=350.0))] == [1, 2]
-    assert [i.apex // 100 for i in _found(moved, settings=replace(SETTINGS, shortest_ms=180.0))] == [2, 4]
-    assert _found(moved, settings=replace(SETTINGS, weakest=10.0)) == []
+    assert [i.apex // 100 for i in _found(moved, settings=Spotting(longest_ms=350.0))] == [1, 2]
+    assert [i.apex // 100 for i in _found(moved, settings=Spotting(shortest_ms=180.0))] == [2, 4]
+    assert _found(moved, settings=Spotting(weakest=10.0)) == []
     assert len(_found(moved, rate=20)) == 0, "at 20 frames a second the same frames last 0.6 s and more"
 
 
@@ -103,7 +104,7 @@ def test_stretches_are_apart_and_judged_together() -> None:
 def test_long_recordings_are_worked_on_in_blocks_without_seams(monkeypatch: pytest.MonkeyPatch) -> None:
     moved = _moved(_bump(500, 100, 30) + _bump(500, 190, 25))
     whole = lagged(moved, 12), excursions(moved, 20), _found(moved)
-    monkeypatch.setattr("slstt.prediction.face_motion.BLOCK", 64)
+    monkeypatch.setattr("slstt.prediction.spotting.BLOCK", 64)
     blocks = lagged(moved, 12), excursions(moved, 20), _found(moved)
     assert np.array_equal(whole[0], blocks[0], equal_nan=True)
     assert np.array_equal(whole[1], blocks[1]) and whole[2] == blocks[2]
