@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from slstt.config.load import read_yaml
 from slstt.datasets.clips import name_of
 from slstt.errors import ConfigError, DataError, printable, shortened
 from slstt.evaluation.predictions import Predictions, pool, read_predictions
@@ -207,7 +206,7 @@ DEEPEST = 50
 
 def _json(path: Path) -> Any:
     try:
-        return _checked(json.loads(_text(path, MOST_JSON_BYTES)))
+        return _checked(json.loads(_text(path)))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: unreadable as JSON ({error})") from error
 
@@ -215,25 +214,28 @@ def _json(path: Path) -> Any:
 def _mapping(path: Path) -> Mapping[str, Any]:
     if not path.exists():
         return {}
-    if path.suffix == ".json":
-        content = _json(path)
-    else:
-        try:
-            content = _checked(read_yaml(path))
-        except ValueError as error:
-            raise DataError(f"{path}: unreadable as YAML ({error})") from error
-        except ConfigError as error:  # here it is a run's file, not what the user typed
-            raise DataError(*error.problems) from error
+    content = _json(path) if path.suffix == ".json" else _yaml(path)
     if not isinstance(content, Mapping):
         raise DataError(f"{path}: must hold names and values")
     return content
 
 
-def _text(path: Path, most: int) -> str:
+def _yaml(path: Path) -> Any:
+    from slstt.config.load import read_yaml  # pydantic, which a folder without settings does not need
+
+    try:
+        return _checked(read_yaml(path))
+    except ConfigError as error:
+        raise DataError(*error.problems) from error
+    except ValueError as error:
+        raise DataError(f"{path}: unreadable as YAML ({error})") from error
+
+
+def _text(path: Path) -> str:
     with path.open("rb") as stream:
-        content = stream.read(most + 1)
-    if len(content) > most:
-        raise ValueError(f"larger than {most / 1e6:g} MB, the most that is read")
+        content = stream.read(MOST_JSON_BYTES + 1)
+    if len(content) > MOST_JSON_BYTES:
+        raise ValueError(f"larger than {MOST_JSON_BYTES / 1e6:g} MB, the most that is read")
     return content.decode("utf-8")
 
 

@@ -61,9 +61,9 @@ def test_a_clip_that_no_fold_tests_is_named(run: Path) -> None:
         found.probabilities,
     )
     write_predictions(run / "predictions.csv", stranger)
-    told = refused(run)
-    assert "casme2/sub01/EP99_99f is predicted, but no fold" in told
-    assert "/".join(found.keys[0]) + " is missing from the predictions" in told
+    problems = refused(run)
+    assert "casme2/sub01/EP99_99f is predicted, but no fold" in problems
+    assert "/".join(found.keys[0]) + " is missing from the predictions" in problems
 
 
 def test_a_clip_missing_from_a_finished_fold_is_named(run: Path) -> None:
@@ -85,16 +85,18 @@ def test_finished_folds_are_pooled_where_the_run_has_not_done_so(run: Path) -> N
         ("folds.json", "[1, 2]", "not a list of folds"),
         ("folds.json", '{"other": 1}', "not a list of folds"),
         ("folds.json", '{"folds": 3}', "not a list of folds"),
+        ("folds.json", '{"folds": [{"dataset": 1, "subject": 2, "test": 3}]}', "not a list of folds"),
         ("folds.json", '{"folds": [{"dataset": "casme2", "subject": "sub01", "test": "EP01"}]}', "not a list of folds"),
         ("folds.json", '{"folds": [{"dataset": "casme2", "subject": [], "test": []}]}', "not a list of folds"),
         ("folds.json", "[" * 100_000, "unreadable as JSON"),
+        ("folds.json", "\0", "unreadable as JSON"),
         ("folds.json", '{"a": ' * 60 + "1" + "}" * 60, "nested deeper than 50 levels"),
         ("folds.json", '{"folds": ["\\ud800"]}', "unreadable as JSON"),
         ("folds.json", "1" * 5000, "unreadable as JSON"),
         ("config.resolved.yaml", "a: [", "not valid YAML"),
         ("config.resolved.yaml", "[" * 5000, "nested deeper than 50 levels"),
         ("config.resolved.yaml", "a: \0", "not valid YAML"),
-        ("config.resolved.yaml", "? [a]\n: 1", "the key is not text"),
+        ("config.resolved.yaml", "? [a]\n: 1", "is not text"),
         ("config.resolved.yaml", "a: &x [1]\nb: [*x, *x]", "the alias *x is not followed"),
         ("config.resolved.yaml", "a: x\n" + "# \n" * 400_000, "over 1 MB"),
         ("config.resolved.yaml", 'data: {protocol: "\\ud800"}', "unreadable as YAML"),
@@ -105,8 +107,8 @@ def test_finished_folds_are_pooled_where_the_run_has_not_done_so(run: Path) -> N
 )
 def test_damaged_files_beside_the_predictions_are_named(run: Path, file: str, text: str, message: str) -> None:
     (run / file).write_text(text)
-    told = refused(run)
-    assert message in told and file in told
+    problems = refused(run)
+    assert message in problems and file in problems
 
 
 def test_folders_without_predictions(tmp_path: Path) -> None:
@@ -137,7 +139,7 @@ def seeds_folder(folder: Path) -> Path:
     return folder
 
 
-def test_several_seeds_are_pooled_and_their_spread_is_told(tmp_path: Path) -> None:
+def test_several_seeds_are_pooled_and_their_spread_is_named(tmp_path: Path) -> None:
     run = read_run(seeds_folder(tmp_path))
     assert run.several and list(run.seeds) == ["seed-1", "seed-2", "seed-3"]
     metrics = evaluate(run)
