@@ -12,6 +12,7 @@ from hypothesis import settings as trials
 from hypothesis import strategies as st
 from rendered_frames import Rendered
 
+from slstt.datasets.synthetic.recordings import write_video
 from slstt.errors import ConfigError, DataError
 from slstt.face.landmarks import LandmarkDetector
 from slstt.prediction.face_motion import FaceMotion, Interval, measure_face_motion, motion_in_given_interval
@@ -121,12 +122,7 @@ def write(tmp_path_factory: pytest.TempPathFactory) -> Write:
 
     def made(name: str, frames: np.ndarray) -> Recording:
         path = tmp_path_factory.mktemp("video") / f"{name}.avi"
-        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 100.0, frames.shape[:0:-1])
-        writer.set(cv2.VIDEOWRITER_PROP_QUALITY, 95)
-        for frame in frames:
-            writer.write(cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR))
-        writer.release()
-        return open_recordings(path)[0]
+        return open_recordings(write_video(path, (np.dstack([frame] * 3) for frame in frames), 100))[0]
 
     return made
 
