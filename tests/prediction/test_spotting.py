@@ -233,10 +233,10 @@ def test_numbers_out_of_order_or_outside_are_all_named(
 
 
 def test_a_given_end_that_the_file_only_promises_is_named(whole: Recording, detector: LandmarkDetector) -> None:
-    count = whole.count or 0
-    unknown = replace(whole, count=None)
+    count = whole.count
+    promised = replace(whole, count=count + 100)
     with pytest.raises(ConfigError, match=f"--offset {count + 5}: .* ends with frame {count - 1}"):
-        motion_in_given_interval(unknown, count - 20, None, count + 5, detector=detector)
+        motion_in_given_interval(promised, count - 20, None, count + 5, detector=detector)
 
 
 def test_a_given_onset_without_a_face_is_named(rendered: Rendered, write: Write, detector: LandmarkDetector) -> None:
