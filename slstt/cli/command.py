@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 from slstt import __version__
 from slstt.errors import SlsttError
+from slstt.workers import SIGNALS
 
 INTERRUPTED = 130
-STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 def parser(program: str, description: str, examples: str) -> argparse.ArgumentParser:
@@ -91,8 +91,8 @@ def terminate_as_interrupt(leaving: bool = False) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in STOPPING}
-    for number in STOPPING:
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in SIGNALS:
         if number != signal.SIGINT and before[number] is not signal.SIG_IGN:
             signal.signal(number, interrupt)
     try:

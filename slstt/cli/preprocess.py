@@ -1,7 +1,6 @@
 """`slstt-preprocess`: a data set as its owners publish it -> face crops, flow files and a report."""
 
 import argparse
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from slstt.config.load import load_config
 from slstt.config.preprocess import PreprocessConfig
 from slstt.datasets.annotations import DATASETS
 from slstt.errors import ConfigError, DataError, SlsttError
+from slstt.workers import cores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,6 +67,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
     if not arguments.quiet:
         print(f"{release.layout}\n  frames: {release.root}\n  sheet:  {release.annotations or '(none)'}")
+        for remark in release.remarks:
+            if remark.action == "ignored" and not remark.subject:
+                print(f"  note:   {remark.reason}")
     workers = workers_of(config, arguments.workers)
     result = preprocess(release, config, arguments.out, landmarks, workers, arguments.quiet)
     page = write_report(result, arguments.out)
@@ -124,7 +127,7 @@ def workers_of(config: PreprocessConfig, given: int | None) -> int:
         return given
     if config.run.workers is not None:
         return config.run.workers
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores()
 
 
 def _summary(result: "PreprocessingResult", out: Path, page: Path) -> None:

@@ -9,7 +9,7 @@ from slstt.cli import command
 from slstt.config.load import find_config, load_config
 from slstt.config.pretrain import PretrainConfig, problems
 from slstt.errors import ConfigError
-from slstt.training.stopping import Stop
+from slstt.workers import Stop
 
 EXAMPLES = """\
   slstt-pretrain --config configs/pretrain/flow_map.yaml --out pretrained

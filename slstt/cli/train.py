@@ -10,7 +10,7 @@ from slstt.cli import command
 from slstt.config.load import find_config, load_config
 from slstt.config.train import TrainConfig, problems, with_absolute_roots
 from slstt.errors import ConfigError
-from slstt.training.stopping import Stop
+from slstt.workers import Stop
 
 EXAMPLES = """\
   slstt-train --config configs/flow_maps/slstt.yaml data.root=flow_maps --out runs/maps

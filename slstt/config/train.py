@@ -224,12 +224,11 @@ def problems(settings: TrainConfig) -> list[str]:
             )
         if augment.jitter:
             found.append("'training.augment.jitter': flow maps have one frame; set it to 0")
-        if data.protocol in ("samm_sde", "cde"):
+        if data.protocol in ("casme2_sde", "samm_sde"):
             found.append(
-                f"'data.protocol': {data.protocol} needs SAMM, which the flow maps do not hold; use cde_casme2_smic"
+                f"'data.protocol': flow maps are labelled with three classes and {data.protocol} has five; use cde, "
+                "cde_casme2_smic or smic_sde"
             )
-        if data.protocol == "casme2_sde":
-            found.append("'data.protocol': the flow maps know three classes, casme2_sde five; use cde_casme2_smic")
     if frozen:
         if augment.rotate or augment.zoom or augment.shift or augment.intensity or augment.jitter:
             found.append(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from slstt.datasets.clips import name_of
+from slstt.datasets.clips import key_problems, name_of, same_but_for_case
 from slstt.errors import DataError
 from slstt.files import read_csv, write_csv
 
@@ -81,11 +81,12 @@ def shortened(problems: Sequence[str], limit: int = _LISTED) -> list[str]:
 def read_predictions(path: Path) -> Predictions:
     """Read and check a `predictions.csv`.
 
-    Raises DataError listing every problem: file missing or malformed, no rows, no `p_` columns, an empty name, a clip
-    that stands twice, a label outside the classes, probabilities that are not numbers in [0, 1] or do not sum to one.
+    Raises DataError listing every problem: file missing or malformed, no rows, no `p_` columns, an id that cannot
+    name a file, a clip that stands twice, a label outside the classes, probabilities that are not numbers in [0, 1]
+    or do not sum to one.
     """
     path = Path(path)
-    rows = read_csv(path, COLUMNS)
+    rows = read_csv(path, COLUMNS, one_line=True)
     if not rows:
         raise DataError(f"{path}: holds no predictions, only the header; finish at least one fold first")
     classes = tuple(name[2:] for name in rows[0] if name.startswith("p_"))
@@ -93,8 +94,15 @@ def read_predictions(path: Path) -> Predictions:
         raise DataError(f"{path}: needs one probability column p_<class> for each class, in the classes' order")
     keys = tuple((row["dataset"], row["subject"], row["clip"]) for row in rows)
     problems: list[str] = []
-    if nameless := sum(not all(key) for key in keys):
-        problems.append(f"{nameless} rows have an empty dataset, subject or clip")
+    problems += shortened(
+        [f"row {row}: {problem}" for row, key in enumerate(keys, start=1) for problem in key_problems(key)]
+    )
+    problems += shortened(
+        [
+            f"{name_of(one)} and {name_of(other)} differ in capitals only; keep one row"
+            for one, other in same_but_for_case(keys)
+        ]
+    )
     problems += shortened(
         [f"{name_of(key)} stands {times} times; keep one row" for key, times in Counter(keys).items() if times > 1]
     )

@@ -70,9 +70,12 @@ def read_run(folder: Path) -> EvaluatedRun:
     Raises DataError where the folder or its predictions are missing or malformed, where predictions name a clip that
     `folds.json` does not know, where a predicted fold lacks clips, or where several seeds do not hold the same clips.
     """
+    try:
+        folder.stat()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder}: no such run folder ({getattr(error, 'strerror', None) or error})") from error
     if not folder.is_dir():
-        reason = "is a file; name its folder" if folder.exists() else "no such run folder"
-        raise DataError(f"{folder}: {reason}")
+        raise DataError(f"{folder}: is a file; name its folder")
     found = _seeds(folder)
     seeds, homes = {name: predictions for name, (_, predictions) in found.items()}, [home for home, _ in found.values()]
     settings = _mapping(homes[0] / "config.resolved.yaml")
@@ -145,7 +148,7 @@ def _folds(path: Path) -> dict[str, list[tuple[str, str, str]]] | None:
             for entry in entries
         }
     except (TypeError, KeyError) as error:
-        raise DataError(f"{path}: not a list of folds with dataset, subject and test clips") from error
+        raise DataError(f"{path}: not a list of folds with dataset, subject and test clips; delete it") from error
 
 
 def _missing_folds(
@@ -188,7 +191,7 @@ def _remarks(folders: Sequence[Path], name: str) -> tuple[Mapping[str, str], ...
 def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: unreadable as JSON ({error})") from error
 
 

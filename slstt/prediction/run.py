@@ -14,7 +14,7 @@ from slstt import __version__, downloads
 from slstt.errors import ConfigError, DataError, SlsttError
 from slstt.evaluation.saliency import SaliencyMap, saliency_maps
 from slstt.face.landmarks import LandmarkDetector
-from slstt.files import fingerprint, sha256, write_csv, write_text
+from slstt.files import fingerprint, locked, sha256, write_csv, write_text
 from slstt.flow.encoding import resized
 from slstt.flow.interpolation import Rife
 from slstt.prediction import annotated_video, report
@@ -33,7 +33,6 @@ from slstt.prediction.results import (
     write_watched,
 )
 from slstt.prediction.settings import PredictConfig
-from slstt.training.run_folder import locked
 
 SOURCE = "source.txt"
 """Holds the path of what was watched, so that another recording, or another kind of folder, is not written over."""

@@ -10,21 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from slstt import __version__, downloads
+from slstt import __version__, downloads, workers
 from slstt.config.load import differing_keys
 from slstt.config.preprocess import PreprocessConfig
 from slstt.datasets.clips import INDEX_COLUMNS, Clip, Release, Remark, index_row
-from slstt.errors import ConfigError, DataError
-from slstt.files import read_csv, sha256, write_csv, write_json
+from slstt.errors import DataError
+from slstt.files import locked, read_csv, sha256, write_csv, write_json
 from slstt.flow.flow_files import MANIFEST, flow_path, read_manifest
-from slstt.preprocessing import workers
 from slstt.preprocessing.provenance import ClipOutcome, FlowRecord, Task, determinants, is_current, read_record
 from slstt.progress import Progress
-
-try:
-    import fcntl
-except ImportError:  # Windows: two runs at once into one folder are then the user's to avoid
-    fcntl = None
 
 REMARK_COLUMNS = ("dataset", "subject", "clip", "reason")
 INDEX, FAILURES, FLAGS = "index.csv", "failures.csv", "flags.csv"
@@ -56,7 +50,7 @@ def versions() -> dict[str, str]:
 @contextmanager
 def only_writer(out: Path) -> Iterator[None]:
     """Hold what the data sets in an output folder share, and clear away what killed runs left half-written there."""
-    with _locked(out / ".tables.lock", wait=True):
+    with locked(out / ".tables.lock", needed=False):
         for part in [*out.glob(".*.part"), *out.glob("report/**/.*.part")]:
             part.unlink(missing_ok=True)
         yield
@@ -64,29 +58,12 @@ def only_writer(out: Path) -> Iterator[None]:
 
 @contextmanager
 def only_run(out: Path, dataset: str) -> Iterator[None]:
-    """Hold the output folder for one run over `dataset`. Raises ConfigError where another run has it."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{out}: cannot be made ({error.strerror}); choose another --out") from error
-    with _locked(out / f".{dataset}.lock", wait=False):
-        yield
+    """Hold the output folder for one run over `dataset`.
 
-
-@contextmanager
-def _locked(path: Path, wait: bool) -> Iterator[None]:
-    try:
-        stream = path.open("w")
-    except OSError as error:
-        raise DataError(f"{path.parent}: cannot be written ({error.strerror}); choose another --out") from error
-    with stream:
-        if fcntl is not None:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError as error:
-                raise ConfigError(f"{path.parent}: another slstt-preprocess is at work in it; wait for it") from error
-            except OSError:
-                pass  # some network file systems have no locks
+    Raises ConfigError where another run has it, DataError where it cannot be written.
+    """
+    busy = f"{out}: another slstt-preprocess is at work in it; wait for it"
+    with locked(out / f".{dataset}.lock", wait=0.0, busy=busy, needed=False):
         yield
 
 
@@ -191,45 +168,45 @@ def _preprocess(
 
     failures: list[Remark] = []
     seconds: Counter[str] = Counter()
-    with Progress(f"preprocess {release.dataset}", len(release.clips), done=kept, quiet=quiet) as progress:
-        for outcome in _outcomes(todo, config, out, landmarks, worker_count):
+    tasks = [Task(clip, flow_path(out, clip.key), now, landmarks.get(clip.key)) for clip, now in todo]
+    with (
+        Progress(f"preprocess {release.dataset}", len(release.clips), done=kept, quiet=quiet) as progress,
+        workers.at_work(_make_work, (config,), tasks, _where(config, out, worker_count)) as outcomes,
+    ):
+        for outcome in outcomes:
             if isinstance(outcome, workers.Died):
                 clip = outcome.task.clip
-                reason = (
-                    f"its worker process ended (code {outcome.exit_code}; memory?); run again, with fewer --workers"
-                )
+                reason = f"its worker process ended twice ({outcome.how}); run again, with fewer --workers"
                 failures.append(Remark(clip.dataset, clip.subject, clip.name, "worker_died", reason, "failure"))
-            elif outcome.record is None:
-                failures.append(outcome.failure)
             else:
-                records[outcome.key] = outcome.record
-                seconds.update(outcome.seconds)
+                made: ClipOutcome = outcome.result
+                if made.failure is not None:
+                    failures.append(made.failure)
+                elif made.record is not None:
+                    records[made.key] = made.record
+                    seconds.update(made.seconds)
             progress.advance(failed=len(failures))
     result = _collect(release, records, failures, kept, seconds)
     write_tables(out, release.dataset, result.clips, result.remarks, {**manifest, "finished": True})
     return result
 
 
-def _outcomes(
-    todo: Sequence[tuple[Clip, dict[str, Any]]],
-    config: PreprocessConfig,
-    out: Path,
-    landmarks: Mapping[ClipKey, np.ndarray],
-    worker_count: int,
-) -> Iterator[Any]:
-    tasks = [Task(clip, flow_path(out, clip.key), now, landmarks.get(clip.key)) for clip, now in todo]
+def _where(config: PreprocessConfig, out: Path, worker_count: int) -> workers.Where:
     if config.run.executor == "ray":
-        yield from workers.on_ray(_make_worker, (config,), tasks, worker_count, config.run.ray_address)
-    elif worker_count == 1:
-        yield from workers.here(_make_worker, (config,), tasks)
-    else:
-        yield from workers.in_processes(_make_worker, (config,), tasks, worker_count)
+        return workers.OnRay(config.run.ray_address, "run.ray_address", out, worker_count)
+    return workers.Here() if worker_count == 1 else workers.OnProcesses(worker_count)
 
 
-def _make_worker(config: PreprocessConfig) -> Callable[[Task], ClipOutcome]:
+def _make_work(worker: workers.Worker, config: PreprocessConfig) -> Callable[[Task], ClipOutcome]:
     from slstt.preprocessing.clip import make_worker
 
-    return make_worker(config)
+    process = make_worker(config)
+
+    def work(task: Task) -> ClipOutcome:
+        with workers.one_thread():
+            return process(task)
+
+    return work
 
 
 def _collect(

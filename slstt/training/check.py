@@ -11,14 +11,14 @@ import torch
 from torch import nn
 
 from slstt.config.train import TrainConfig
-from slstt.datasets.protocols import PROTOCOLS, manifest_difference
+from slstt.datasets.protocols import PROTOCOLS
 from slstt.errors import ConfigError, DataError, SlsttError
 from slstt.models.slstt import SLSTT
 from slstt.training.checkpoint import FoldState
 from slstt.training.folds import Fold, audit, choose, make_folds
-from slstt.training.inputs import Features, FlowData, FlowInputs, open_features, read_data
+from slstt.training.inputs import Features, FlowData, FlowInputs, open_features, protocol_lines, read_data
+from slstt.training.loso import worker_count
 from slstt.training.optimization import batches
-from slstt.training.processes import worker_count
 from slstt.training.run_folder import differences, is_done, refuse_differences
 from slstt.training.trainer import make_model, one_step
 
@@ -82,11 +82,11 @@ def _check_writable(run: Path) -> None:
 def _data_lines(settings: TrainConfig, data: FlowData) -> list[str]:
     protocol = PROTOCOLS[settings.data.protocol]
     sizes = Counter(data.labels)
-    rows = [(*key, data.classes[label]) for key, label in zip(data.keys, data.labels, strict=True)]
-    found = manifest_difference(protocol, rows)
+    found = protocol_lines(data, protocol.name)
+    same = not set(found) - set(data.left_out)
     return [
-        f"protocol  {protocol.name}: {protocol.title}"
-        + (f"; the clips differ from it in {len(found)} points, e.g. {found[0]}" if found else "; its very clips"),
+        f"protocol  {protocol.name}: {protocol.title}; " + ("its very clips" if same else "not its very clips:"),
+        *(f"          {line}" for line in found),
         f"clips     {len(data)} of {len({key[:2] for key in data.keys})} subjects, {data.frames} frames each: "
         + ", ".join(f"{name} {sizes[place]}" for place, name in enumerate(data.classes)),
     ]

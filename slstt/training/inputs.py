@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from slstt.config.train import Data, TrainConfig, roots
 from slstt.datasets import flow_maps
 from slstt.datasets.clips import name_of, read_index
-from slstt.datasets.protocols import PROTOCOLS, class_of
+from slstt.datasets.protocols import PROTOCOLS, class_of, left_out, manifest_difference
 from slstt.errors import DataError
 from slstt.evaluation.predictions import shortened
-from slstt.files import fingerprint, whole_file
+from slstt.files import fingerprint, is_file, whole_file
 from slstt.flow.augmentation import augment, mirror
 from slstt.flow.encoding import EPSILON, encode, normalize_each, resized
 from slstt.flow.flow_files import flow_path, read_fingerprint, read_flow
@@ -48,6 +48,8 @@ class FlowData:
     channels: int
     """2: u and v in pixels; 3: u, v and strain, scaled."""
     image_size: int
+    left_out: tuple[str, ...] = ()
+    """What lies there and is not of the protocol, one line each."""
     paths: tuple[Path, ...] = ()
     """Flow files, where `held` does not hold everything from the start."""
     capacity: int = 0
@@ -105,11 +107,22 @@ def read_data(data: Data, image_size: int) -> FlowData:
     return _read_maps(data, image_size) if data.kind == "flow_maps" else _read_cache(data, image_size)
 
 
+def protocol_lines(data: FlowData, protocol: str) -> list[str]:
+    """Where the clips differ from the published list of `protocol`, and what was left out; [] for its very clips.
+
+    Missing clips are counted by data set and class; of clips that are not on the list the first few are named.
+    """
+    rows = [(*key, data.classes[label]) for key, label in zip(data.keys, data.labels, strict=True)]
+    lines = manifest_difference(PROTOCOLS[protocol], rows)
+    counted = [line for line in lines if line.split(":")[0] in PROTOCOLS[protocol].datasets]
+    return [*data.left_out, *counted, *shortened([line for line in lines if line not in counted], limit=5)]
+
+
 def _read_cache(data: Data, image_size: int) -> FlowData:
     protocol = PROTOCOLS[data.protocol]
     problems, found = [], {}
     for root in roots(data):
-        if not (root / "index.csv").is_file():
+        if not is_file(root / "index.csv"):
             problems.append(f"{root}: no index.csv; run slstt-preprocess --out {root} first, or mend data.root")
             continue
         for clip in read_index(root / "index.csv"):
@@ -147,17 +160,22 @@ def _read_cache(data: Data, image_size: int) -> FlowData:
         frames,
         2,
         image_size,
-        paths,
-        int(data.memory_gb * 1e9 // size),
+        paths=paths,
+        capacity=int(data.memory_gb * 1e9 // size),
     )
 
 
 def _read_maps(data: Data, image_size: int) -> FlowData:
     protocol, (root,) = PROTOCOLS[data.protocol], roots(data)
     maps = flow_maps.read(root)
-    rows = [row for row, key in enumerate(maps.keys) if key[0] in protocol.datasets]  # sorted by key, as `maps` is
+    rows = [  # sorted by key, as `maps` is
+        row for row, key in enumerate(maps.keys) if key[0] in protocol.datasets and key not in protocol.without
+    ]
     if not rows:
-        raise DataError(f"{root}: no clip of the protocol {data.protocol}; mend data.protocol")
+        raise DataError(
+            f"{root}: no clip of the protocol {data.protocol}; the maps are of {', '.join(maps.datasets)}, "
+            f"{data.protocol} takes {', '.join(protocol.datasets)}; mend data.protocol"
+        )
     pictures = maps.maps[rows]
     if pictures.shape[-2:] != (image_size, image_size):
         height, width = pictures.shape[-2:]
@@ -177,6 +195,7 @@ def _read_maps(data: Data, image_size: int) -> FlowData:
         1,
         3,
         image_size,
+        left_out=tuple(left_out(protocol, maps.keys)),
         held={i: torch.from_numpy(picture[None]) for i, picture in enumerate(pictures)},
     )
 

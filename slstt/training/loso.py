@@ -3,24 +3,25 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
+from slstt import workers
 from slstt.config.train import TrainConfig, roots
 from slstt.errors import ConfigError, DataError
 from slstt.evaluation.predictions import Predictions, write_predictions
-from slstt.files import write_csv, write_text
+from slstt.files import locked, write_csv, write_text
 from slstt.flow.flow_files import read_manifest
 from slstt.models.slstt import SLSTT
 from slstt.training.checkpoint import Row, remove_checkpoints
 from slstt.training.classifiers import classify_fold
 from slstt.training.folds import Fold, audit
 from slstt.training.inputs import Features, FlowData, FlowInputs, FrozenFeatures, open_features, read_data
-from slstt.training.run_folder import fold_folder, is_done, locked
+from slstt.training.run_folder import fold_folder, is_done
 from slstt.training.trainer import FoldFailed, Inputs, Trained, make_slstt, train_fold, write_history
 
 PEEK_COLUMNS = ("epoch", "dataset", "subject", "clip", "true_label", "predicted_label")
@@ -48,6 +49,33 @@ class TrainingJob:
     device: str
     wait: float | None = 0.0
     """Seconds to wait for a fold that another process holds; None for ever."""
+
+
+def worker_count(settings: TrainConfig, folds: int, device: str) -> int:
+    """How many processes: as configured, or one per GPU, or the cores this process may use / threads_per_fold."""
+    wanted = settings.run.workers
+    if wanted is None:
+        wanted = torch.cuda.device_count() if device == "cuda" else workers.cores() // settings.run.threads_per_fold
+    return max(1, min(wanted, folds))
+
+
+def where_to_train(job: TrainingJob, folds: int) -> workers.Where:
+    """`run.executor` for so many folds."""
+    run = job.settings.run
+    if run.executor == "processes":
+        return workers.OnProcesses(worker_count(job.settings, folds, job.device))
+    if run.executor == "ray":
+        ray = run.ray
+        return workers.OnRay(ray.address, "run.ray.address", job.run, run.workers, ray.cpus_per_fold, ray.gpus_per_fold)
+    return workers.Here()
+
+
+def make_work(worker: workers.Worker, job: TrainingJob, data: FlowData | None = None) -> Callable[[str], FoldOutcome]:
+    """The function that a worker applies to each fold's name; it sends finished epochs (int) and remarks (str)."""
+    if job.device == "cuda":
+        job = replace(job, device=f"cuda:{worker.place % torch.cuda.device_count()}")
+    trainer = FoldTrainer(job, data)
+    return lambda name: trainer.train(name, worker.stop, worker.send, worker.send)
 
 
 class FoldTrainer:

@@ -39,7 +39,7 @@ from slstt.progress import Progress
 from slstt.training.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
 from slstt.training.folds import seed_of
 from slstt.training.optimization import Average, learning_rate, make_optimizer
-from slstt.training.stopping import Stop
+from slstt.workers import Stop
 
 PRESENT = 0.1
 """Intensity (0..1) from which a unit counts as present."""

@@ -4,15 +4,11 @@
 everything that determines the result, or it is refused with the list of differences.
 """
 
-import fcntl
 import json
-import os
 import platform
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -26,7 +22,7 @@ from slstt.config.load import differing_keys, dump_config
 from slstt.config.train import TrainConfig, identity
 from slstt.errors import ConfigError, DataError
 from slstt.evaluation.predictions import Predictions, pool, read_predictions, write_predictions
-from slstt.files import write_json, write_text
+from slstt.files import locked, write_json, write_text
 from slstt.training.folds import Fold
 from slstt.training.inputs import FlowData
 
@@ -67,7 +63,7 @@ def differences(run: Path, settings: TrainConfig, data: FlowData) -> list[str]:
     if (run / FOLDS).exists():
         try:
             written = json.loads((run / FOLDS).read_text(encoding="utf-8"))["data"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(f"{run / FOLDS}: unreadable ({error}); delete it, it is written again") from error
         if written != data.fingerprint:
             found.append(f"data: the clips or their flow are not those of the run ({written} -> {data.fingerprint})")
@@ -107,38 +103,6 @@ def pool_finished(run: Path, folds: Sequence[Fold]) -> tuple[Predictions | None,
         pooled = pool([read_predictions(fold_folder(run, name) / PREDICTIONS) for name in done])
         write_predictions(run / PREDICTIONS, pooled)
         return pooled, unfinished
-
-
-@contextmanager
-def locked(path: Path, shared: bool = False, wait: float | None = None, busy: str = "") -> Iterator[None]:
-    """Hold the lock file `path`; the kernel gives it back when this process ends, however it ends.
-
-    `wait` is in seconds, None for ever; afterwards ConfigError(`busy`). Raises DataError where it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise DataError(f"{path.parent}: cannot be written ({error.strerror}); choose another --out") from error
-    try:
-        until = None if wait is None else time.monotonic() + wait
-        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-        while True:
-            try:
-                fcntl.flock(handle, kind | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if until is not None and time.monotonic() >= until:
-                    raise ConfigError(busy) from None
-                time.sleep(0.05)
-            except OSError as error:
-                raise DataError(
-                    f"{path}: this file system offers no locks ({error.strerror}); mount it with flock or choose "
-                    "another --out"
-                ) from error
-        yield
-    finally:
-        os.close(handle)
 
 
 def environment(settings: TrainConfig, device: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 
 from slstt.cli import command
 from slstt.errors import CheckpointError, ConfigError, DataError, SlsttError, WeightsError
-from slstt.training.stopping import Stop
+from slstt.workers import Stop
 
 
 def run(body, argv=()) -> int:

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -295,3 +296,33 @@ def test_the_identity_of_a_run_ignores_where_and_how_fast() -> None:
     assert identity(changed(executor="ray", workers=3, checkpoint_seconds=5.0, ray={"retries": 1})) == plain
     for difference in ({"seed": 1}, {"threads_per_fold": 2}, {"device": "cpu"}, {"precision": "bf16"}, {"peek": True}):
         assert identity(changed(**difference)) != plain
+
+
+@pytest.mark.parametrize("subject", ["../../../../x/escaped", "/tmp/escaped", "..", "s01\0"])
+def test_an_id_in_the_index_cannot_lead_out_of_the_run_folder(flow_root: Path, tmp_path: Path, capsys, subject) -> None:
+    root = tmp_path / "inner" / "cache"
+    shutil.copytree(flow_root, root)
+    rows = (root / "index.csv").read_text()
+    (root / "index.csv").write_text(rows.replace("smic,s01,", f"smic,{subject},"))
+    assert main(arguments(root, tmp_path / "inner" / "runs" / "x")) == 3
+    said = capsys.readouterr().err
+    assert "index.csv: line 2: subject: " in said and "mend it or run slstt-preprocess again" in said
+    assert "Traceback" not in said and not (tmp_path / "inner" / "runs").exists()
+    assert [path.name for path in tmp_path.rglob("*predictions.csv")] == []
+
+
+def test_folds_are_chosen_by_name_and_never_by_path(flow_root: Path, tmp_path: Path, capsys) -> None:
+    for name in ("../x", "/tmp/x", "s01/../s02"):
+        assert main(arguments(flow_root, tmp_path / "run", "--folds", name)) == 2
+        assert f"--folds: no subject '{name}'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "\0", "[" * 100_000, '{"folds": []}'])
+def test_a_damaged_folds_json_is_one_line(finished: Path, flow_root: Path, tmp_path: Path, capsys, content) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    (run / "folds.json").write_text(content)
+    assert main(arguments(flow_root, run)) == 3
+    said = capsys.readouterr().err
+    assert "folds.json" in said and "Traceback" not in said and "a fault" not in said

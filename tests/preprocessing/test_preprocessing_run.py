@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,11 @@ from slstt.config.preprocess import PreprocessConfig
 from slstt.datasets import read_release
 from slstt.datasets.clips import Clip
 from slstt.flow.flow_files import flow_path, read_flow, read_whole
-from slstt.preprocessing import workers
+from slstt.preprocessing import run as pipeline
 from slstt.preprocessing.clip import needed_frames
-from slstt.preprocessing.run import PreprocessingResult, preprocess
+from slstt.preprocessing.provenance import ClipOutcome, Task
+from slstt.preprocessing.run import PreprocessingResult, _make_work, preprocess
+from slstt.workers import Worker
 
 QUICK = ["interpolation.method=linear", "crop.size=64"]
 Release = Callable[[str], Path]
@@ -233,11 +235,10 @@ def test_until_a_run_is_over_the_index_lists_only_what_is_current(
 ) -> None:
     monkeypatch.setenv("SLSTT_RIFE_WEIGHTS", "unused")
 
-    def interrupted(*_: object) -> Iterator[object]:
+    def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
-        yield
 
-    monkeypatch.setattr(workers, "here", interrupted)
+    monkeypatch.setattr(pipeline, "_make_work", interrupted)
     with pytest.raises(KeyboardInterrupt):
         _run(release, copied, "flow.method=dis")
     assert (copied / "index.csv").read_text().count("\n") == 1, "only the header: no flow of mixed settings"
@@ -349,6 +350,44 @@ def test_an_interrupt_ends_with_130_and_keeps_the_work(
     for path, raw in _bytes(finished).items():
         if path.startswith("flow/"):
             assert (out / path).read_bytes() == raw
+
+
+def _deaths(out: Path, clip: Clip) -> Path:
+    return out / f"deaths-{clip.subject}-{clip.name}"
+
+
+def _make_deadly(worker: Worker, config: PreprocessConfig) -> Callable[[Task], ClipOutcome]:
+    """As in a real run, but the worker is killed as often as the clip's file of deaths says."""
+    work = _make_work(worker, config)
+
+    def deadly(task: Task) -> ClipOutcome:
+        deaths = _deaths(task.path.parents[3], task.clip)
+        if deaths.exists() and (left := int(deaths.read_text())):
+            deaths.write_text(str(left - 1))
+            os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does when memory runs out
+        return work(task)
+
+    return deadly
+
+
+def test_a_killed_worker_costs_no_clip_unless_it_happens_twice(
+    release: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once, always, *_ = read_release("casme2", release).clips
+    out = tmp_path / "out"
+    out.mkdir()
+    _deaths(out, once).write_text("1")
+    _deaths(out, always).write_text("9")
+    monkeypatch.setattr(pipeline, "_make_work", _make_deadly)
+    result = _run(release, out, worker_count=2)
+    (failure,) = result.failures
+    assert (failure.clip, failure.subject, failure.kind) == (always.name, always.subject, "worker_died")
+    assert "ended twice (exit code -9; killed by the kernel: out of memory?)" in failure.reason
+    assert "fewer --workers" in failure.reason
+    assert _deaths(out, always).read_text() == "7"
+    for clip in read_release("casme2", release).clips:
+        if clip != always:
+            assert flow_path(out, clip.key).read_bytes() == flow_path(finished, clip.key).read_bytes()
 
 
 @pytest.mark.cluster
