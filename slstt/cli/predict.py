@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from slstt.cli import command
 from slstt.errors import ConfigError, DataError, SlsttError
-from slstt.prediction.report import DEFAULT_WEIGHTS, LIMITS
+from slstt.prediction import DEFAULT_WEIGHTS, LIMITS
 
 if TYPE_CHECKING:
     from slstt.prediction.recording import Recording

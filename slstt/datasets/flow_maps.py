@@ -183,7 +183,3 @@ def _picture(path: Path, problems: list[str]) -> np.ndarray | None:
     else:
         return picture[..., ::-1]
     return None
-
-
-PUBLISHED_CROP = (-1.0, 1.0, -0.9, 2.0)
-"""About what the published 28x28 flow maps show of a face: eyes 8.5 rows down, the mouth 19.5, the chin at the edge."""

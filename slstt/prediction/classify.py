@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from slstt.config.preprocess import PreprocessConfig
-from slstt.datasets.flow_maps import PUBLISHED_CROP
+from slstt.datasets.synthetic.flow_fields import PUBLISHED_CROP
 from slstt.errors import DataError, WeightsError
 from slstt.face.crop import cut, face_square
 from slstt.files import sha256

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from slstt.datasets.flow_maps import PUBLISHED_CROP
 from slstt.datasets.synthetic.action_units import EMOTIONS, place
 from slstt.datasets.synthetic.faces import canonical_landmarks
 from slstt.datasets.synthetic.flow_fields import (
     FIELD_UNITS,
+    PUBLISHED_CROP,
     FieldSettings,
     combinations,
     draw,

@@ -13,8 +13,7 @@ from slstt.cli.train import main as train
 from slstt.config.load import load_config
 from slstt.config.pretrain import PretrainConfig
 from slstt.datasets.clips import Clip, write_index
-from slstt.datasets.flow_maps import PUBLISHED_CROP
-from slstt.datasets.synthetic.flow_fields import draw
+from slstt.datasets.synthetic.flow_fields import PUBLISHED_CROP, draw
 from slstt.errors import ConfigError, WeightsError
 from slstt.evaluation.predictions import read_predictions
 from slstt.evaluation.saliency import saliency_maps

@@ -104,7 +104,7 @@ def test_stretches_are_apart_and_judged_together() -> None:
 def test_long_recordings_are_worked_on_in_blocks_without_seams(monkeypatch: pytest.MonkeyPatch) -> None:
     moved = _moved(_bump(500, 100, 30) + _bump(500, 190, 25))
     whole = lagged(moved, 12), excursions(moved, 20), _found(moved)
-    monkeypatch.setattr("slstt.prediction.face_motion.BLOCK", 64)
+    monkeypatch.setattr("slstt.prediction.spotting.BLOCK", 64)
     blocks = lagged(moved, 12), excursions(moved, 20), _found(moved)
     assert np.array_equal(whole[0], blocks[0], equal_nan=True)
     assert np.array_equal(whole[1], blocks[1]) and whole[2] == blocks[2]

@@ -28,6 +28,8 @@ def smooth_noise(generator: np.random.Generator, count: int, resolution: int) ->
 FIELD_UNITS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26)
 """Units in the order of `FlowFields.units`."""
 BLINK = 45
+PUBLISHED_CROP = (-1.0, 1.0, -0.9, 2.0)
+"""About what the published 28x28 flow maps show of a face: eyes 8.5 rows down, the mouth 19.5, the chin at the edge."""
 
 
 @dataclass(frozen=True)
