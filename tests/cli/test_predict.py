@@ -154,7 +154,7 @@ def test_a_finished_recording_is_kept_and_a_changed_setting_does_only_what_it_mu
     def not_again(*_: object) -> None:
         raise AssertionError("it was watched before")
 
-    monkeypatch.setattr(predict, "watch", not_again)
+    monkeypatch.setattr(predict, "measure_face_motion", not_again)
     before = (out / "report.html").stat().st_mtime_ns
     assert main([str(path), "--out", str(out), "--video"]) == 0
     assert "finished before, kept" in capsys.readouterr().out
