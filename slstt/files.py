@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import os
-import tempfile
+import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,20 +20,24 @@ from slstt.errors import ConfigError, DataError, SlsttError
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; when the block ends well, move it into place.
 
-    An exception, a full disk or a kill leaves `path` as it was. Raises DataError where the folder cannot be written.
+    An exception, a full disk or a kill leaves `path` as it was. The file's mode follows the umask, like that of any
+    new file. Raises DataError where the folder cannot be written.
     """
+    # Shortened, so that the temporary name is never longer than a name may be where `path` itself is not.
+    stem = path.name.encode()[:100].decode(errors="ignore")
+    part = path.with_name(f".{stem}.{secrets.token_hex(8)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        os.close(handle)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror}); free space or choose another folder") from error
-    part = Path(name)
+        # The system applies the umask here. tempfile's files are for their owner alone, and asking for the umask means
+        # changing it for a moment, in every thread.
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", error)
+        raise DataError(f"{path}: cannot be written ({reason}); free space or choose another folder") from error
     try:
         yield part
         with part.open("rb") as written:
             os.fsync(written.fileno())
-        part.chmod(0o644)
         part.replace(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror}); free space or choose another folder") from error

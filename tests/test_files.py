@@ -37,6 +37,13 @@ def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
         write_csv(tmp_path / "out" / "index.csv", ["a"], [])
 
 
+@pytest.mark.parametrize("name", ["a\0b", "n" * 300])
+def test_a_name_that_no_file_can_have_is_one_clear_error(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match="cannot be written"):
+        write_json(tmp_path / name, 1)
+    assert list(tmp_path.iterdir()) == []
+
+
 cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=12)
 
 
@@ -158,3 +165,19 @@ def test_a_file_system_without_locks_is_refused_unless_one_can_go_without(
         pass
     with locked(tmp_path / ".lock", needed=False):
         pass
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o002, 0o664), (0o022, 0o644), (0o077, 0o600)])
+def test_the_mode_of_a_file_follows_the_umask(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        write_json(tmp_path / "new" / "m.json", 1)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "new" / "m.json").stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "表" * 85])
+def test_a_name_as_long_as_the_system_allows_can_be_written(tmp_path: Path, name: str) -> None:
+    write_json(tmp_path / name, 1)
+    assert [path.name for path in tmp_path.iterdir()] == [name]

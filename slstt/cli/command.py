@@ -1,12 +1,14 @@
 """What all commands share: the common flags, and one way from errors to exit codes."""
 
 import argparse
+import os
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from slstt import __version__
 from slstt.errors import SlsttError
@@ -29,6 +31,13 @@ def parser(program: str, description: str, examples: str) -> argparse.ArgumentPa
     made.add_argument("--quiet", action="store_true", help="no progress, only results and errors")
     made.add_argument("--version", action="version", version=f"slstt {__version__}")
     return made
+
+
+def path(text: str) -> Path:
+    """An argument that names a file or folder, for `type=`; names that no file can have are refused here."""
+    if "\0" in text or any(len(os.fsencode(part)) > 255 for part in Path(text).parts):
+        raise argparse.ArgumentTypeError("no file can have this name (more than 255 bytes, or a NUL)")
+    return Path(text)
 
 
 def run(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from slstt.cli import command
-from slstt.errors import ConfigError
+from slstt.errors import ConfigError, shortened
 from slstt.evaluation.compare import Comparison, compare, comparison_table
 from slstt.evaluation.evaluate import evaluate, result_tables
 from slstt.evaluation.run import EvaluatedRun, read_run
@@ -104,10 +104,8 @@ def _print_result(run: EvaluatedRun, metrics: dict[str, Any]) -> None:
     differences = metrics["protocol_differences"]
     if differences:
         print(f"\nNot named {metrics['protocol_nearest']}, because (all in metrics.json):")
-        for difference in differences[:8]:
+        for difference in shortened(differences, 8):
             print(f"  {printable(difference)}")
-        if len(differences) > 8:
-            print(f"  ... and {len(differences) - 8} more")
     for warning in metrics["warnings"]:
         print(f"note: {printable(warning)}")
     print(flush=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slstt.cli import command
-from slstt.errors import ConfigError, DataError, SlsttError
+from slstt.errors import ConfigError, DataError, Problems, SlsttError
 from slstt.prediction import DEFAULT_WEIGHTS, LIMITS
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _inputs(arguments: argparse.Namespace) -> tuple[list["Recording"], "Predicto
     from slstt.prediction.run import GivenInterval, Predictor
     from slstt.prediction.settings import read_settings
 
-    problems: list[SlsttError] = []
+    problems = Problems()
     recordings, predictor, given = [], None, None
     overrides = list(arguments.overrides)
     for name in ("shortest_ms", "longest_ms"):
@@ -99,26 +99,20 @@ def _inputs(arguments: argparse.Namespace) -> tuple[list["Recording"], "Predicto
     if arguments.onset is not None:
         given = GivenInterval(arguments.onset, arguments.apex, arguments.offset)
     elif arguments.apex is not None or arguments.offset is not None:
-        problems.append(ConfigError("--apex and --offset belong to an interval that is given; give --onset too"))
-    try:
+        problems.add(ConfigError("--apex and --offset belong to an interval that is given; give --onset too"))
+    with problems.collecting():
         recordings = open_recordings(arguments.path, arguments.fps)
-    except SlsttError as error:
-        problems.append(error)
-    try:
+    with problems.collecting():
         classifier = find_classifier(arguments.weights)
         settings, remarks = read_settings(classifier, overrides)
         predictor = Predictor(classifier, settings, given, arguments.video)
         for remark in (*classifier.remarks, *remarks):
             print(f"slstt-predict: note: {remark}", file=sys.stderr)
-    except SlsttError as error:
-        problems.append(error)
     if given is not None and len(recordings) > 1:
         what = f"{arguments.path}: holds {len(recordings)} recordings; --onset is for one of them, name it"
-        problems.append(ConfigError(what))
-    if problems or predictor is None:
-        # The gravest kind decides the exit code; a wrong command line counts before missing data.
-        kind = ConfigError if any(isinstance(error, ConfigError) for error in problems) else type(problems[0])
-        raise kind(*(line for error in problems for line in error.problems))
+        problems.add(ConfigError(what))
+    problems.raise_if_any()
+    assert predictor is not None
     return recordings, predictor
 
 

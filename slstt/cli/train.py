@@ -14,10 +14,11 @@ from slstt.workers import Stop
 
 EXAMPLES = """\
   slstt-train --config configs/flow_maps/slstt.yaml data.root=flow_maps --out runs/maps
-  slstt-train --config configs/paper/casme2_sde.yaml data.root=preprocessed --out runs/casme2
-  slstt-train --config configs/paper/cde.yaml data.root=preprocessed --out runs/cde run.executor=processes run.workers=4
-  slstt-train --config configs/paper/cde.yaml data.root=preprocessed --out runs/cde --shard 2/8     (a job array)
-  slstt-train --config configs/demo.yaml data.root=preprocessed --out runs/try --check              (touches nothing)
+  slstt-train --config configs/paper/slstt.yaml data.protocol=casme2_sde data.root=preprocessed --out runs/casme2
+  slstt-train --config configs/paper/slstt.yaml data.protocol=cde data.root=preprocessed --out runs/cde --shard 2/8
+  slstt-train --config configs/demo.yaml data.root=preprocessed --out runs/two run.executor=processes run.workers=2
+  slstt-train --config configs/demo.yaml data.root=preprocessed --out runs/try --check
+every section.key is described in docs/training.md; --shard is for job arrays, --check touches nothing.
 The same command again continues an interrupted run; finished folds are skipped."""
 
 

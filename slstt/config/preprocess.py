@@ -7,6 +7,12 @@ from pydantic import Field
 from slstt.config.load import Section
 
 ApexPolicy = Literal["spot", "middle", "fail"]
+"""What becomes of an unusable apex: spotted, replaced by the middle of onset..offset, or the clip fails."""
+FrameSelection = Literal["apex", "uniform"]
+InterpolationMethod = Literal["rife", "linear", "none"]
+FlowMethod = Literal["farneback", "dis"]
+
+MOST_WORKERS = 1024
 
 
 class Frames(Section):
@@ -15,7 +21,7 @@ class Frames(Section):
     count: int = Field(
         default=11, ge=1, le=64, description="Frames kept per clip, after the onset (T of the cached flow)."
     )
-    selection: Literal["apex", "uniform"] = Field(
+    selection: FrameSelection = Field(
         default="apex",
         description="When a clip has more frames than `count`: `apex` takes the window around the apex, "
         "`uniform` spreads the frames evenly over onset..offset.",
@@ -66,7 +72,7 @@ class Crop(Section):
 class Interpolation(Section):
     """How frames are made up where a clip has fewer than `frames.count`."""
 
-    method: Literal["rife", "linear", "none"] = Field(
+    method: InterpolationMethod = Field(
         default="rife",
         description="`rife`: the official RIFE network; `linear`: blending; `none`: the nearest real frame again.",
     )
@@ -78,18 +84,14 @@ class Interpolation(Section):
 class Flow(Section):
     """Optical flow between the frames."""
 
-    method: Literal["farneback", "dis", "tvl1", "raft"] = Field(
-        default="farneback",
-        description="`farneback` as published; `dis` is the fast one; `tvl1` needs an OpenCV with cv2.optflow; "
-        "`raft` needs torchvision's weights.",
-    )
+    method: FlowMethod = Field(default="farneback", description="`farneback` as published; `dis` is the fast one.")
     reference: Literal["onset", "consecutive"] = Field(
         default="onset",
         description="`onset`: from the onset frame to each frame; `consecutive`: from frame to next frame.",
     )
 
 
-class Run(Section):
+class PreprocessRun(Section):
     """Where the clips are worked on. Nothing here changes a result."""
 
     executor: Literal["processes", "ray"] = Field(
@@ -98,7 +100,7 @@ class Run(Section):
     workers: int | None = Field(
         default=None,
         ge=1,
-        le=1024,
+        le=MOST_WORKERS,
         description="Worker processes; null for all cores of this machine. `--workers` wins.",
     )
     ray_address: str | None = Field(
@@ -114,4 +116,4 @@ class PreprocessConfig(Section):
     crop: Crop = Crop()
     interpolation: Interpolation = Interpolation()
     flow: Flow = Flow()
-    run: Run = Run()
+    run: PreprocessRun = PreprocessRun()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from slstt.datasets.clips import name_of
-from slstt.errors import ConfigError, DataError
+from slstt.errors import ConfigError, DataError, shortened
 from slstt.evaluation.metrics import (
     DRAWS,
     LEVEL,
@@ -22,7 +22,7 @@ from slstt.evaluation.metrics import (
     subject_confusions,
     uf1_of,
 )
-from slstt.evaluation.predictions import Predictions, shortened
+from slstt.evaluation.predictions import Predictions
 from slstt.evaluation.run import EvaluatedRun, fold_files
 from slstt.evaluation.tables import SCORE_TITLES, Table, number
 from slstt.files import read_csv

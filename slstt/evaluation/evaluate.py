@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from slstt.datasets.protocols import PROTOCOLS, manifest_difference
+from slstt.errors import listed
 from slstt.evaluation.compare import selection_gap, selection_table
 from slstt.evaluation.metrics import SCORES, scores_of, subject_confusions, summary_of
 from slstt.evaluation.predictions import Predictions
@@ -71,9 +72,7 @@ def evaluate(run: EvaluatedRun) -> dict[str, Any]:
     )
     warnings = metrics.pop("warnings")
     if run.missing:
-        rest = len(run.missing) - 10
-        named = ", ".join(run.missing[:10]) + (f" and {rest} more" if rest > 0 else "")
-        warnings.insert(0, f"PARTIAL: {len(run.missing)} of {run.expected} folds are missing: {named}")
+        warnings.insert(0, f"PARTIAL: {len(run.missing)} of {run.expected} folds are missing: {listed(run.missing)}")
     contradictory = sum(_contradicts(predictions).sum() for predictions in run.seeds.values())
     if contradictory:
         warnings.append(f"{contradictory} predicted labels are not the class of the highest probability")

@@ -12,13 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from slstt.datasets.clips import key_problems, name_of, same_but_for_case
-from slstt.errors import DataError
+from slstt.errors import DataError, shortened
 from slstt.files import read_csv, write_csv
 
 COLUMNS = ("dataset", "subject", "clip", "true_label", "predicted_label")
 SUM_TOLERANCE = 1e-3
 """Probabilities rounded to three digits still count as summing to one."""
-_LISTED = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,12 +69,6 @@ class Predictions:
     def part(self, dataset: str) -> "Predictions":
         """The rows of one data set."""
         return self.select([i for i, key in enumerate(self.keys) if key[0] == dataset])
-
-
-def shortened(problems: Sequence[str], limit: int = _LISTED) -> list[str]:
-    """The first problems in full and a count of the rest, so that a bad file does not fill the screen."""
-    rest = len(problems) - limit
-    return [*problems[:limit], *([f"... and {rest} more of this kind"] if rest > 0 else [])]
 
 
 def read_predictions(path: Path) -> Predictions:

@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from slstt.datasets.clips import name_of
-from slstt.errors import DataError
-from slstt.evaluation.predictions import Predictions, pool, read_predictions, shortened
+from slstt.errors import DataError, shortened
+from slstt.evaluation.predictions import Predictions, pool, read_predictions
 from slstt.files import read_csv
 
 PREDICTIONS = "predictions.csv"
@@ -203,7 +203,7 @@ def _mapping(path: Path) -> Mapping[str, Any]:
     else:
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             raise DataError(f"{path}: unreadable as YAML ({' '.join(str(error).split())})") from error
     if not isinstance(content, Mapping):
         raise DataError(f"{path}: must hold names and values")

@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from slstt.errors import WeightsError
+from slstt.errors import WeightsError, listed
 from slstt.files import sha256, whole_file
 from slstt.models.slstt import SLSTT
 from slstt.models.weight_naming import recognise, resample_positions, translate
@@ -65,7 +65,7 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise WeightsError(f"{path}: holds no state dict; save one with torch.save(model.state_dict(), file)")
     state = {str(key).removeprefix("module."): value for key, value in content.items()}
     if broken := [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]:
-        raise WeightsError(f"{path}: {some_of(broken)} not finite (NaN or infinite); get the file again")
+        raise WeightsError(f"{path}: {listed(broken, 3)} not finite (NaN or infinite); get the file again")
     return state, header
 
 
@@ -142,12 +142,6 @@ def torchvision_weights(source: str | Path) -> Any | None:
         return torchvision.models.get_weight(name)
     except (ValueError, KeyError) as error:
         raise WeightsError(f"model.pretrained: torchvision knows no weights {name}; try {IMAGENET}") from error
-
-
-def some_of(names: list[str], count: int = 3) -> str:
-    """The first names of a list that may be long, and how many more there are."""
-    more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + more
 
 
 def _unreadable(path: Path, error: Exception) -> WeightsError:
@@ -358,8 +352,8 @@ def _check_fit(path: Path, state: Mapping[str, Tensor], expected: Mapping[str, T
         for key, value in state.items()
         if key in expected and value.shape != expected[key].shape
     ]
-    problems = [f"{kind}: {some_of(keys)}" for kind, keys in (("missing", missing), ("surplus", surplus)) if keys]
-    problems += [some_of(shapes)] if shapes else []
+    problems = [f"{kind}: {listed(keys, 3)}" for kind, keys in (("missing", missing), ("surplus", surplus)) if keys]
+    problems += [listed(shapes, 3)] if shapes else []
     if problems:
         raise WeightsError(f"{path}: does not fit the model; {'; '.join(problems)}; check the model's sizes")
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from slstt.config.preprocess import PreprocessConfig
 from slstt.datasets.synthetic.flow_fields import PUBLISHED_CROP
-from slstt.errors import DataError, WeightsError
+from slstt.errors import DataError, WeightsError, listed
 from slstt.face.crop import cut, face_square
 from slstt.files import sha256
 from slstt.flow.encoding import encode, min_max, normalize_each, resized
@@ -325,15 +325,14 @@ def _models_of_run(run: Path) -> tuple[list[Path], list[str]]:
     missing = sorted(set(folds) - {path.parent.name for path in found})
     if not missing:
         return found, []
-    names = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-    return found, [f"{run}: {len(missing)} of {len(folds)} folds have no model yet: {names}"]
+    return found, [f"{run}: {len(missing)} of {len(folds)} folds have no model yet: {listed(missing, 5)}"]
 
 
 def _why_none(run: Path) -> str:
     try:
         settings = yaml.safe_load((run / CONFIG).read_text(encoding="utf-8"))
         name = settings["classifier"]["name"]
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, yaml.YAMLError):
         return f"not a run folder (no folds/*/model.safetensors and no {CONFIG}); give a run of slstt-train"
     if name != "slstt":
         return f"its classifier is {name}, which leaves no network behind; give a run with classifier.name=slstt"

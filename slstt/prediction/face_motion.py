@@ -11,12 +11,13 @@ import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from slstt.errors import ConfigError, DataError
+from slstt.config.predict import Spotting
+from slstt.errors import ConfigError, DataError, listed
 from slstt.face.landmarks import LandmarkDetector
 from slstt.face.stabilization import FaceStabilizer
 from slstt.face.tracking import FaceTracker
 from slstt.prediction.recording import Recording
-from slstt.prediction.spotting import Interval, SpottingSettings, find_intervals, lagged, strength
+from slstt.prediction.spotting import Interval, find_intervals, lagged, strength
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def _nothing(count: int) -> None:
 
 def measure_face_motion(
     recording: Recording,
-    settings: SpottingSettings | None = None,
+    settings: Spotting | None = None,
     advance: Callable[[int], object] = _nothing,
     detector: LandmarkDetector | None = None,
 ) -> FaceMotion:
@@ -67,7 +68,7 @@ def measure_face_motion(
     In memory lie one frame and, for each frame, about two kilobytes of what was measured. Raises DataError where the
     recording cannot be read or shows no face, WeightsError without the landmark model.
     """
-    settings = settings or SpottingSettings()
+    settings = settings or Spotting()
     seen = _MotionRecorder(recording)
     follower, stiller = FaceTracker(recording.rate, detector), FaceStabilizer(recording.rate)
     for number, picture in recording.frames(remark=seen.remarks.append):
@@ -166,7 +167,7 @@ class _MotionRecorder:
         self.moved.append(None)
         self.faces.append(faces)
 
-    def watched(self, settings: SpottingSettings) -> FaceMotion:
+    def watched(self, settings: Spotting) -> FaceMotion:
         """All of it, with the intervals spotted."""
         self._check()
         stretches = [(begin, self._stack(begin, end)) for begin, end in self._stretches()]
@@ -217,8 +218,7 @@ class _MotionRecorder:
         edges = np.flatnonzero(np.diff(np.concatenate([[1], known.astype(int), [1]])))
         gaps = [f"{times[b]:.2f} to {times[e]:.2f} s" for b, e in edges.reshape(-1, 2) if b >= self.begin]
         if gaps:
-            more = f" and {len(gaps) - 5} more times" if len(gaps) > 5 else ""
-            lines.append(f"{path}: no face at {', '.join(gaps[:5])}{more}; nothing is spotted there")
+            lines.append(f"{path}: no face at {listed(gaps, 5)}; nothing is spotted there")
         broken = [n for n in self.starts if n > self.begin and known[n - 1] and n not in self.changes]
         if broken:
             at = ", ".join(f"{times[n]:.2f} s" for n in broken[:5]) + (", ..." if len(broken) > 5 else "")

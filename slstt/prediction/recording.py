@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 
-from slstt.errors import ConfigError, DataError
-from slstt.images import Picture, read_image
+from slstt.errors import ConfigError, DataError, listed
+from slstt.images import Picture, common_bits, read_full_depth, to_8_bits
 
 VIDEOS = frozenset(".mp4 .m4v .mov .avi .mkv .webm .wmv .mpg .mpeg .mts .m2ts .ts .3gp .flv .ogv .gif".split())  # noqa: SIM905
 PICTURES = frozenset(".jpg .jpeg .png .bmp .tif .tiff".split())  # noqa: SIM905
@@ -130,7 +131,7 @@ class Recording:
         lost: list[int] = []
         for number in wanted:
             try:
-                picture = _read(self.files[number])
+                picture = _read(self.files, number)
             except DataError:
                 lost.append(number)
                 picture = self._neighbour(number) if last is None else last
@@ -147,7 +148,7 @@ class Recording:
         """The nearest frame before, or else after, `number` that can be decoded."""
         for other in islice(chain(range(number - 1, -1, -1), range(number + 1, len(self.files))), 50):
             try:
-                return _read(self.files[other])
+                return _read(self.files, other)
             except DataError:
                 continue
         raise DataError(f"{self.path}: no frame of 50 tried in a row can be decoded; restore the files")
@@ -185,8 +186,7 @@ def open_recordings(path: Path, rate: float | None = None) -> list[Recording]:
             recordings.append(Recording(clip, clip.name, rate or 0.0, 0, (0, 0), problem=str(error)))
     skipped = [entry.name for entry in entries if entry not in clips]
     if skipped:
-        text = f"{path}: passed over (no video, no folder of frames): {', '.join(skipped[:10])}"
-        text += f" and {len(skipped) - 10} more" if len(skipped) > 10 else ""
+        text = f"{path}: passed over (no video, no folder of frames): {listed(skipped)}"
         recordings[0] = replace(recordings[0], remarks=(*recordings[0].remarks, text))
     return recordings
 
@@ -399,9 +399,16 @@ def _to_pictures() -> Callable[[av.VideoFrame], Picture]:
     return picture
 
 
-def _read(path: Path) -> Picture:
+def _read(files: tuple[Path, ...], number: int) -> Picture:
     with _silent():
-        return read_image(path)
+        picture = read_full_depth(files[number])
+        return to_8_bits(picture, 8 if picture.dtype == np.uint8 else _bits(files))
+
+
+@lru_cache(maxsize=1)
+def _bits(files: tuple[Path, ...]) -> int:
+    """Looked up once a folder: it takes decoding every frame."""
+    return common_bits(files)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from slstt import __version__, downloads
+from slstt.config.predict import PredictConfig
 from slstt.errors import ConfigError, DataError, SlsttError
 from slstt.evaluation.saliency import SaliencyMap, saliency_maps
 from slstt.face.landmarks import LandmarkDetector
@@ -32,7 +33,6 @@ from slstt.prediction.results import (
     write_tables,
     write_watched,
 )
-from slstt.prediction.settings import PredictConfig
 
 SOURCE = "source.txt"
 """Holds the path of what was watched, so that another recording, or another kind of folder, is not written over."""
@@ -134,7 +134,7 @@ class Predictor:
             "recording": _identity(recording),
             "rate": recording.rate,
             "given": None if self.given is None else asdict(self.given),
-            "spotting": None if self.given else asdict(self.settings.spotting),
+            "spotting": None if self.given else self.settings.spotting.model_dump(),
             "landmark_model": sha256(downloads.landmark_model()),
         }
 

@@ -1,10 +1,12 @@
 """The tables and the manifest of an output folder; several data sets may share one, each run replaces its own rows."""
 
+import importlib.util
+import os
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from importlib import metadata
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,23 @@ from slstt.config.load import differing_keys
 from slstt.config.preprocess import PreprocessConfig
 from slstt.datasets.clips import INDEX_COLUMNS, Clip, Release, Remark, index_row
 from slstt.errors import DataError
-from slstt.files import locked, read_csv, sha256, write_csv, write_json
+from slstt.files import fingerprint, locked, read_csv, sha256, write_csv, write_json
 from slstt.flow.flow_files import MANIFEST, flow_path, read_manifest
-from slstt.preprocessing.provenance import ClipOutcome, FlowRecord, Task, determinants, is_current, read_record
+from slstt.preprocessing.provenance import (
+    VERSION,
+    ClipOutcome,
+    FlowRecord,
+    Task,
+    dependencies,
+    is_current,
+    read_record,
+)
 from slstt.progress import Progress
 
 REMARK_COLUMNS = ("dataset", "subject", "clip", "reason")
 INDEX, FAILURES, FLAGS = "index.csv", "failures.csv", "flags.csv"
-VERSIONED = ("numpy", "opencv-python-headless", "dlib-bin", "torch", "safetensors")
+RETRIED = ("worker_died", "fault")
+"""Failures that are tried again each time: they say something about the machine or about slstt, not about the clip."""
 
 
 def write_tables(
@@ -43,8 +54,33 @@ def write_tables(
 
 
 def versions() -> dict[str, str]:
-    """The versions of everything that computes: they may change a result in its last digits."""
-    return {"slstt": __version__, **{name: metadata.version(name) for name in VERSIONED}}
+    """The versions of everything that computes: they may change a result in its last digits.
+
+    The modules are asked, not the packages: OpenCV and dlib come in several packages of different names.
+    """
+    import cv2
+    import dlib
+    import safetensors
+
+    found = {"numpy": np, "opencv": cv2, "dlib": dlib, "safetensors": safetensors}
+    return {
+        "slstt": __version__,
+        **{name: module.__version__ for name, module in found.items()},
+        "torch": _torch_version(),
+    }
+
+
+def _torch_version() -> str:
+    """Torch's version from its own version.py: importing torch takes seconds that a run without work would not need."""
+    if torch := sys.modules.get("torch"):
+        return torch.__version__
+    package = importlib.util.find_spec("torch")
+    assert package is not None and package.origin is not None  # a dependency
+    spec = importlib.util.spec_from_file_location("_torch_version", Path(package.origin).parent / "version.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.__version__
 
 
 @contextmanager
@@ -94,6 +130,8 @@ class PreprocessingResult:
     computed: int
     kept: int
     """How many were there already."""
+    not_retried: int = 0
+    """How many failed in an earlier run and were not tried again."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Time per stage, summed over the workers."""
 
@@ -108,6 +146,16 @@ class PreprocessingResult:
         return [remark for remark in self.remarks if remark.action == "flag"]
 
 
+@dataclass(frozen=True)
+class FailedClip:
+    """Why a clip has no flow file."""
+
+    kind: str
+    reason: str
+    fingerprint: str
+    """Of everything that may have a say: with the same one the clip would fail again."""
+
+
 def preprocess(
     release: Release,
     config: PreprocessConfig,
@@ -115,23 +163,28 @@ def preprocess(
     landmarks: Mapping[ClipKey, np.ndarray] | None = None,
     worker_count: int = 1,
     quiet: bool = False,
+    retry: bool = False,
 ) -> PreprocessingResult:
     """Bring every clip of `release` into `out`: flow files, index.csv, failures.csv, flags.csv, manifest.json.
 
-    `landmarks` are given points (68, 2) by clip key; clips without get dlib's. Raises WeightsError before any work
-    where a model is missing, DataError where `out` cannot be written, ConfigError where another run is at work in it.
+    `landmarks` are given points (68, 2) by clip key; clips without get dlib's. A clip that failed before is tried again
+    where its files or settings have changed, or with `retry`. Raises WeightsError before any work where a model is
+    missing, DataError where `out` cannot be written, ConfigError where another run is at work in it.
     """
     landmarks = landmarks or {}
     models = model_hashes(config, release, landmarks)
     with only_run(out, release.dataset):
-        return _preprocess(release, config, out, landmarks, models, worker_count, quiet)
+        return _preprocess(release, config, out, landmarks, models, worker_count, quiet, retry)
 
 
 def model_hashes(config: PreprocessConfig, release: Release, landmarks: Mapping[ClipKey, np.ndarray]) -> dict[str, str]:
     """The SHA-256 of the models this run may need; raises WeightsError where one is missing and cannot be fetched."""
     hashes = {}
     if any(clip.key not in landmarks for clip in release.clips):
-        hashes["landmark_model"] = sha256(downloads.landmark_model())
+        model = downloads.landmark_model()
+        # The package's file has just been compared with the pinned hash; 100 MB need not be read twice.
+        named = os.environ.get("SLSTT_LANDMARK_MODEL")
+        hashes["landmark_model"] = sha256(model) if named else downloads.LANDMARK_SHA256
     if config.interpolation.method == "rife":
         hashes["rife"] = sha256(downloads.rife_weights())
     return hashes
@@ -145,49 +198,57 @@ def _preprocess(
     models: Mapping[str, str],
     worker_count: int,
     quiet: bool,
+    retry: bool,
 ) -> PreprocessingResult:
     _remove_parts(out / "flow" / release.dataset)
     records: dict[ClipKey, FlowRecord] = {}
     todo: list[tuple[Clip, dict[str, Any]]] = []
+    failed = {} if retry else _failed_before(out, release.dataset)
+    failures: dict[ClipKey, FailedClip] = {}
     for clip in release.clips:
-        now = determinants(config, clip, landmarks.get(clip.key), models)
+        now = dependencies(config, clip, landmarks.get(clip.key), models)
         record = _current(flow_path(out, clip.key), now)
-        if record is None:
-            todo.append((clip, now))
-        else:
+        before = failed.get(clip.key)
+        if record is not None:
             records[clip.key] = record
-    kept = len(records)
+        elif before is not None and before.fingerprint == fingerprint(now):
+            failures[clip.key] = before
+        else:
+            todo.append((clip, now))
+    kept, again = len(records), len(failures)
     manifest = _manifest(release, config, landmarks, models)
     if todo and not quiet:
         _say_what_changed(out, release.dataset, manifest)
     # Until the run is over the tables list only what is certain: training never sees flow of mixed settings.
-    result = _collect(release, records, [], kept, {})
-    write_tables(out, release.dataset, result.clips, result.remarks, {**manifest, "finished": not todo})
+    result = _collect(release, records, failures, kept, again, {})
+    state = {"finished": not todo, "failed": _listed(failures)}
+    write_tables(out, release.dataset, result.clips, result.remarks, manifest | state)
     if not todo:
         return result
 
-    failures: list[Remark] = []
+    fingerprints = {clip.key: fingerprint(now) for clip, now in todo}
     seconds: Counter[str] = Counter()
     tasks = [Task(clip, flow_path(out, clip.key), now, landmarks.get(clip.key)) for clip, now in todo]
     with (
-        Progress(f"preprocess {release.dataset}", len(release.clips), done=kept, quiet=quiet) as progress,
+        Progress(f"preprocess {release.dataset}", len(release.clips), done=kept + again, quiet=quiet) as progress,
         workers.at_work(_make_work, (config,), tasks, _where(config, out, worker_count)) as outcomes,
     ):
         for outcome in outcomes:
             if isinstance(outcome, workers.Died):
-                clip = outcome.task.clip
+                key = outcome.task.clip.key
                 reason = f"its worker process ended twice ({outcome.how}); run again, with fewer --workers"
-                failures.append(Remark(clip.dataset, clip.subject, clip.name, "worker_died", reason, "failure"))
+                failures[key] = FailedClip("worker_died", reason, fingerprints[key])
             else:
                 made: ClipOutcome = outcome.result
                 if made.failure is not None:
-                    failures.append(made.failure)
+                    failures[made.key] = FailedClip(made.failure.kind, made.failure.reason, fingerprints[made.key])
                 elif made.record is not None:
                     records[made.key] = made.record
                     seconds.update(made.seconds)
             progress.advance(failed=len(failures))
-    result = _collect(release, records, failures, kept, seconds)
-    write_tables(out, release.dataset, result.clips, result.remarks, {**manifest, "finished": True})
+    result = _collect(release, records, failures, kept, again, seconds)
+    state = {"finished": True, "failed": _listed(failures)}
+    write_tables(out, release.dataset, result.clips, result.remarks, manifest | state)
     return result
 
 
@@ -212,8 +273,9 @@ def _make_work(worker: workers.Worker, config: PreprocessConfig) -> Callable[[Ta
 def _collect(
     release: Release,
     records: Mapping[ClipKey, FlowRecord],
-    failures: Sequence[Remark],
+    failures: Mapping[ClipKey, FailedClip],
     kept: int,
+    again: int,
     seconds: Mapping[str, float],
 ) -> PreprocessingResult:
     from slstt.face.landmarks import outliers
@@ -231,9 +293,9 @@ def _collect(
         remarks += [Remark(*key, kind, reason, "flag") for kind, reason in record.about["remarks"]]
     odd = outliers({key: record.landmarks for key, record in records.items()})
     remarks += [Remark(*key, "landmark_outlier", reason, "flag") for key, reason in odd.items()]
-    remarks += failures
+    remarks += [Remark(*key, failed.kind, failed.reason, "failure") for key, failed in failures.items()]
     remarks.sort(key=lambda r: (r.dataset, r.subject, r.clip, r.kind, r.reason))
-    return PreprocessingResult(release, clips, tuple(remarks), records, len(records) - kept, kept, dict(seconds))
+    return PreprocessingResult(release, clips, tuple(remarks), records, len(records) - kept, kept, again, dict(seconds))
 
 
 def _current(path: Path, now: Mapping[str, Any]) -> FlowRecord | None:
@@ -242,6 +304,25 @@ def _current(path: Path, now: Mapping[str, Any]) -> FlowRecord | None:
     except DataError:
         return None  # absent or damaged: made again
     return record if is_current(record, now) else None
+
+
+def _failed_before(out: Path, dataset: str) -> dict[ClipKey, FailedClip]:
+    """The clips that an earlier run could not use, as manifest.json lists them; what is malformed is tried again."""
+    failed: dict[ClipKey, FailedClip] = {}
+    listed = read_manifest(out).get(dataset, {}).get("failed")
+    for entry in listed if isinstance(listed, list) else ():
+        with suppress(KeyError, TypeError):
+            key = (dataset, str(entry["subject"]), str(entry["clip"]))
+            failed[key] = FailedClip(str(entry["kind"]), str(entry["reason"]), str(entry["fingerprint"]))
+    return failed
+
+
+def _listed(failures: Mapping[ClipKey, FailedClip]) -> list[dict[str, str]]:
+    return [
+        {"subject": subject, "clip": clip, **asdict(failed)}
+        for (_, subject, clip), failed in sorted(failures.items())
+        if failed.kind not in RETRIED
+    ]
 
 
 def _manifest(
@@ -255,6 +336,7 @@ def _manifest(
         "annotations": None if release.annotations is None else str(release.annotations),
         "clips": len(release.clips),
         "given_landmarks": sum(clip.key in landmarks for clip in release.clips),
+        "version": VERSION,
         "settings": settings,
         "models": dict(models),
         "versions": versions(),
@@ -262,8 +344,6 @@ def _manifest(
 
 
 def _say_what_changed(out: Path, dataset: str, manifest: Mapping[str, Any]) -> None:
-    import sys
-
     before = read_manifest(out).get(dataset)
     if before is None:
         return

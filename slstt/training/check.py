@@ -12,7 +12,7 @@ from torch import nn
 
 from slstt.config.train import TrainConfig
 from slstt.datasets.protocols import PROTOCOLS
-from slstt.errors import ConfigError, DataError, SlsttError
+from slstt.errors import ConfigError, DataError, Problems
 from slstt.models.slstt import SLSTT
 from slstt.training.checkpoint import FoldState
 from slstt.training.folds import Fold, audit, choose, make_folds
@@ -34,25 +34,19 @@ def check(
     Raises ConfigError or DataError, all problems at once: clips, weights, a run folder of other settings or that
     cannot be written, too little disk.
     """
-    problems: list[SlsttError] = []
+    problems = Problems()
     data: FlowData | None = None
-    try:
+    with problems.collecting():
         data = read_data(settings.data, settings.model.image_size)
-    except SlsttError as error:
-        problems.append(error)
     if settings.model.pretrained is not None:
         from slstt.models.model_file import find_weights
 
-        try:
+        with problems.collecting():
             find_weights(settings.model.pretrained, fetch=False)
-        except SlsttError as error:
-            problems.append(error)
-    try:
+    with problems.collecting():
         _check_writable(run)
-    except SlsttError as error:
-        problems.append(error)
-    if problems or data is None:
-        raise type(problems[0])(*(line for error in problems for line in error.problems))
+    problems.raise_if_any()
+    assert data is not None
 
     folds = make_folds(settings, data)
     chosen = choose(folds, wanted, shard)
@@ -135,8 +129,7 @@ def _cost_lines(
     )
     states = 2 + (1 if settings.training.optimizer == "adamw" else 0) + (1 if settings.training.ema is not None else 0)
     checkpoints = learning * 4 * states * 2
-    kept = len(todo) if settings.run.keep_checkpoints else min(workers, len(todo))
-    disk = kept * checkpoints + (len(todo) * every * 4 if settings.run.save_models else 0)
+    disk = min(workers, len(todo)) * checkpoints + (len(todo) * every * 4 if settings.run.save_models else 0)
     if isinstance(model, SLSTT) and settings.encoder.trainable != "all":
         disk += _missing_bytes(open_features(model, data, settings, run))
     folder = run

@@ -75,7 +75,6 @@ def svm_scores(
     machine = SVC(
         C=chosen.penalty,
         kernel="linear" if chosen.name == "svm_linear" else "rbf",
-        gamma=chosen.gamma,  # type: ignore[arg-type]  # the stubs know no numbers
         class_weight="balanced",
         max_iter=ITERATIONS,
     )

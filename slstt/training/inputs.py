@@ -5,6 +5,7 @@ Both kinds answer the same three calls, so the training loop does not know which
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,12 +21,11 @@ from slstt.config.train import Data, TrainConfig, roots
 from slstt.datasets import flow_maps
 from slstt.datasets.clips import name_of, read_index
 from slstt.datasets.protocols import PROTOCOLS, class_of, left_out, manifest_difference
-from slstt.errors import DataError
-from slstt.evaluation.predictions import shortened
+from slstt.errors import DataError, shortened
 from slstt.files import fingerprint, is_file, whole_file
 from slstt.flow.augmentation import augment, mirror
 from slstt.flow.encoding import EPSILON, encode, normalize_each, resized
-from slstt.flow.flow_files import flow_path, read_fingerprint, read_flow
+from slstt.flow.flow_files import flow_path, manifest_problems, read_flow, read_header, setting_differences
 from slstt.models.slstt import SLSTT, frozen_fingerprint
 
 ClipKey = tuple[str, str, str]
@@ -102,7 +102,7 @@ def read_data(data: Data, image_size: int) -> FlowData:
     """The clips that `data.protocol` takes from `data.root`.
 
     Raises DataError, naming everything that is wrong: a missing folder, a clip whose flow is missing or listed twice,
-    no clip of the protocol, clips of different length.
+    no clip of the protocol, clips of different length, data sets preprocessed differently or not to the end.
     """
     return _read_maps(data, image_size) if data.kind == "flow_maps" else _read_cache(data, image_size)
 
@@ -120,11 +120,13 @@ def protocol_lines(data: FlowData, protocol: str) -> list[str]:
 
 def _read_cache(data: Data, image_size: int) -> FlowData:
     protocol = PROTOCOLS[data.protocol]
-    problems, found = [], {}
+    problems, found, used = [], {}, set()
     for root in roots(data):
         if not is_file(root / "index.csv"):
             problems.append(f"{root}: no index.csv; run slstt-preprocess --out {root} first, or mend data.root")
             continue
+        # An unfinished run's index may list no clip yet, so every data set of the protocol is asked for.
+        problems += manifest_problems(root, protocol.datasets)
         for clip in read_index(root / "index.csv"):
             label = class_of(protocol, clip)
             if label is None:
@@ -132,14 +134,26 @@ def _read_cache(data: Data, image_size: int) -> FlowData:
             if clip.key in found:
                 problems.append(f"{root}: {name_of(clip.key)} is listed twice; give each data set's folder once")
             found[clip.key] = (protocol.classes.index(label), flow_path(root, clip.key))
+            used.add((root, clip.dataset))
     keys = tuple(sorted(found))
-    prints, missing = [], []
+    problems += setting_differences(used)
+    headers, missing = [], []
     for key in keys:
         try:
-            prints.append(read_fingerprint(found[key][1]))
+            headers.append(read_header(found[key][1]))
         except DataError as error:
             missing += error.problems
     problems += shortened(missing)
+    if len(counts := Counter(header.frames for header in headers)) > 1 and not missing:
+        usual = counts.most_common(1)[0][0]
+        problems += shortened(
+            [
+                f"{name_of(key)}: has {header.frames} frames, most clips {usual}; preprocess all data sets with the "
+                "same frames.count"
+                for key, header in zip(keys, headers, strict=True)
+                if header.frames != usual
+            ]
+        )
     if not problems and not keys:
         problems.append(
             f"{', '.join(map(str, roots(data)))}: no clip of the protocol {data.protocol} "
@@ -149,14 +163,15 @@ def _read_cache(data: Data, image_size: int) -> FlowData:
         raise DataError(*problems)
     labels = tuple(found[key][0] for key in keys)
     paths = tuple(found[key][1] for key in keys)
-    frames = read_flow(paths[0]).shape[0]
+    prints = tuple(header.fingerprint for header in headers)
+    frames = headers[0].frames
     size = frames * 2 * image_size**2 * 2  # float16
     return FlowData(
         keys,
         labels,
         protocol.classes,
         _print_of(keys, labels, prints),
-        tuple(prints),
+        prints,
         frames,
         2,
         image_size,
@@ -255,13 +270,13 @@ def open_features(model: SLSTT, data: FlowData, settings: TrainConfig, run: Path
             "encoder": frozen_fingerprint(model),
             "encoding": settings.data.encoding if data.channels == 2 else "flow map",
             "normalize": settings.data.normalize,
-            "precision": settings.encoder.precision,
+            "precision": settings.run.precision,
         }
     )
     frozen_blocks_only = model.trainable.startswith("last")
     per_frame = model.arguments["width"] * (model.encoder.positions.shape[1] if frozen_blocks_only else 1)
-    bytes_per_clip = views * data.frames * per_frame * (2 if settings.encoder.precision == "bf16" else 4)
-    folder = (settings.encoder.cache or run / "features") / name
+    bytes_per_clip = views * data.frames * per_frame * (2 if settings.run.precision == "bf16" else 4)
+    folder = run / "features" / name
     return Features(folder, data, views, bytes_per_clip, int(settings.data.memory_gb * 1e9 // bytes_per_clip))
 
 
@@ -285,10 +300,10 @@ def compute_features(
         flow = features.data.batch([index]).to(device).float()
         variants = [flow, mirror(flow)][: features.views]
         frames = torch.cat([pictures(variant) for variant in variants]).flatten(0, 1)
-        with torch.autocast(device.type, torch.bfloat16, enabled=settings.encoder.precision == "bf16"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.run.precision == "bf16"):
             found = torch.cat([model.frozen_features(part) for part in frames.split(32)])
         encoded += len(frames)
-        stored = found.to(torch.bfloat16 if settings.encoder.precision == "bf16" else torch.float32)
+        stored = found.to(torch.bfloat16 if settings.run.precision == "bf16" else torch.float32)
         stored = stored.unflatten(0, (features.views, features.data.frames)).cpu().contiguous()
         with whole_file(features.path(index)) as part:
             header = {"slstt": json.dumps([features.data.prints[index], features.views])}

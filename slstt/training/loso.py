@@ -1,12 +1,12 @@
 """A leave-one-subject-out run's work: one fold from its lock to its `predictions.csv`."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -117,20 +117,18 @@ class FoldTrainer:
                 return FoldOutcome(name, "done")
             for stale in folder.glob(".*.part"):
                 stale.unlink(missing_ok=True)
-            board = stack.enter_context(_board(folder)) if self.settings.run.tensorboard else None
 
-            def heard(epoch: int, row: Row) -> None:
+            def on_epoch(epoch: int, row: Row) -> None:
                 report(epoch)
-                if board is not None:
-                    for name, value in row.items():
-                        board.add_scalar(name, value, epoch)
 
             try:
                 inputs = self._inputs(fold)
                 if self.settings.classifier.trained_at_once:
                     trained = classify_fold(fold, self.data, self.settings, inputs, self.device)
                 else:
-                    trained = train_fold(fold, self.data, self.settings, inputs, folder, self.device, stop, heard, say)
+                    trained = train_fold(
+                        fold, self.data, self.settings, inputs, folder, self.device, stop, on_epoch, say
+                    )
             except (FoldFailed, torch.OutOfMemoryError) as error:
                 reason = " ".join(str(error).split())
                 write_text(folder / FAILURE, reason + "\n")
@@ -171,8 +169,7 @@ class FoldTrainer:
         predictions = Predictions(classes, tuple(keys), tuple(true), tuple(predicted), trained.probabilities)
         write_predictions(folder / "predictions.csv", predictions)
         (folder / FAILURE).unlink(missing_ok=True)
-        if not settings.run.keep_checkpoints:
-            remove_checkpoints(folder)
+        remove_checkpoints(folder)
 
     def _header(self, fold: Fold) -> dict[str, str]:
         """What a model file says beside its sizes: enough to feed it and to read its answers."""
@@ -186,21 +183,12 @@ class FoldTrainer:
             "normalize": data.normalize,
             "frames": str(self.data.frames),
         }
-        if data.kind == "cache" and (made := read_manifest(roots(data)[0])):
-            header["preprocessing"] = json.dumps(next(iter(made.values()))["settings"])
+        if data.kind == "cache":
+            # All data sets of a run have the same settings; one folder may hold others besides.
+            found = (read_manifest(root).get(self.data.keys[0][0]) for root in roots(data))
+            if entry := next(filter(None, found), None):
+                header["preprocessing"] = json.dumps(entry["settings"])
         if data.normalize == "train":
             mean, deviation = self.data.statistics(fold.train, data.encoding)
             header |= {"mean": json.dumps(mean.tolist()), "deviation": json.dumps(deviation.tolist())}
         return header
-
-
-@contextmanager
-def _board(folder: Path) -> Iterator[Any]:
-    """TensorBoard's writer for one fold."""
-    from torch.utils.tensorboard import SummaryWriter
-
-    writer = SummaryWriter(folder / "tensorboard")
-    try:
-        yield writer
-    finally:
-        writer.close()

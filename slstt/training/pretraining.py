@@ -20,16 +20,15 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-import yaml
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from slstt import __version__
-from slstt.config.load import differing_keys, dump_config
+from slstt.config.load import differing_keys, dump_config, read_yaml
 from slstt.config.pretrain import PretrainConfig
 from slstt.config.train import Training
-from slstt.datasets.synthetic.flow_fields import FIELD_UNITS, FieldSettings, combinations, draw
-from slstt.errors import ConfigError, DataError
+from slstt.datasets.synthetic.flow_fields import FIELD_UNITS, combinations, draw
+from slstt.errors import ConfigError
 from slstt.evaluation.metrics import uf1_of
 from slstt.files import sha256, write_csv, write_json, write_text
 from slstt.flow.encoding import encode, normalize_each
@@ -75,16 +74,18 @@ class Source:
         equal = math.lcm(*(len(chosen) for chosen in fields.classes.values()))
         emotions = [(e, k) for k, c in enumerate(fields.classes.values()) for e in c * (equal // len(c))]
         self.class_of = np.array([k for _, k in emotions])
-        self.fields = FieldSettings(
-            resolution=settings.model.image_size,
-            emotions=tuple(e for e, _ in emotions),
-            scaled=settings.encoding == "flow_map",
-            **fields.model_dump(exclude={"classes"}),
-        )
+        self.emotions = tuple(e for e, _ in emotions)
 
     def batch(self, count: int, *names: object) -> Batch:
         """`count` fields that follow from run.seed and `names` alone."""
-        drawn = draw(self.fields, count, seed_of(self.settings.run.seed, "fields", *names))
+        drawn = draw(
+            self.settings.fields,
+            count,
+            seed_of(self.settings.run.seed, "fields", *names),
+            resolution=self.settings.model.image_size,
+            emotions=self.emotions,
+            scaled=self.settings.encoding == "flow_map",
+        )
         maps = torch.from_numpy(drawn.maps)
         if self.settings.encoding == "flow_map":
             pictures = 2 * maps - 1  # as slstt.datasets.flow_maps centres the published ones
@@ -315,11 +316,9 @@ def refuse_other(settings: PretrainConfig, folder: Path) -> None:
             raise ConfigError(f"{folder}: holds other things than a pretraining; choose another --out")
         return
     try:
-        theirs = PretrainConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).model_dump(mode="json")
-    except (ValueError, TypeError, yaml.YAMLError) as error:
+        theirs = PretrainConfig.model_validate(read_yaml(path)).model_dump(mode="json")
+    except (ValueError, TypeError) as error:
         raise ConfigError(f"{path}: not the settings of this version; choose another --out") from error
-    except OSError as error:
-        raise DataError(f"{path}: unreadable ({error.strerror})") from error
     ours = settings.model_dump(mode="json")
     for values in (ours, theirs):
         del values["run"]["checkpoint_seconds"]

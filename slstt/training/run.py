@@ -47,8 +47,6 @@ def machine_problems(settings: TrainConfig) -> list[str]:
         found.append(f"'run.device': {settings.run.device}, but torch sees no GPU; use run.device=cpu or auto")
     if settings.run.executor == "ray" and importlib.util.find_spec("ray") is None:
         found.append("'run.executor': ray is not installed; pip install 'slstt[ray]'")
-    if settings.run.tensorboard and importlib.util.find_spec("tensorboard") is None:
-        found.append("'run.tensorboard': TensorBoard is not installed; pip install 'slstt[tensorboard]'")
     return found
 
 

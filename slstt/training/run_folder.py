@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from slstt import __version__
-from slstt.config.load import differing_keys, dump_config
+from slstt.config.load import differing_keys, dump_config, read_yaml
 from slstt.config.train import TrainConfig, identity
 from slstt.errors import ConfigError, DataError
 from slstt.evaluation.predictions import Predictions, pool, read_predictions, write_predictions
@@ -53,8 +52,8 @@ def differences(run: Path, settings: TrainConfig, data: FlowData) -> list[str]:
             raise ConfigError(f"{run}: holds other things than a run ({', '.join(others[:3])}); choose another --out")
         return []
     try:
-        theirs = identity(TrainConfig.model_validate(yaml.safe_load((run / CONFIG).read_text(encoding="utf-8"))))
-    except (ValueError, TypeError, yaml.YAMLError) as error:
+        theirs = identity(TrainConfig.model_validate(read_yaml(run / CONFIG)))
+    except (ValueError, TypeError) as error:
         raise ConfigError(
             f"{run / CONFIG}: not the settings of this version ({' '.join(str(error).split())[:200]}); "
             "choose another --out"

@@ -1,6 +1,5 @@
 """slstt-train end to end on a tiny cache: what it leaves, what it refuses, what it skips."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -14,6 +13,7 @@ import yaml
 
 from slstt.cli.train import main
 from slstt.config.load import find_config, load_config
+from slstt.config.preprocess import PreprocessConfig
 from slstt.config.train import TrainConfig, identity, problems
 from slstt.evaluation.predictions import read_predictions
 from slstt.files import read_csv
@@ -39,7 +39,7 @@ def finished(flow_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_leaves_what_the_design_promises(flow_root: Path, tmp_path: Path, capsys) -> None:
     run = tmp_path / "run"
-    more = ("run.save_models=true", "run.peek=true", "run.keep_checkpoints=true", "selection.method=inner")
+    more = ("run.save_models=true", "run.peek=true", "selection.method=inner")
     assert main(arguments(flow_root, run, "selection.subjects=0.5", "data.normalize=train", *more)) == 0
     said = capsys.readouterr()
     assert "All 3 folds" in said.out and "UF1" in said.out and f"slstt-eval {run}" in said.out and said.err == ""
@@ -54,7 +54,7 @@ def test_a_run_leaves_what_the_design_promises(flow_root: Path, tmp_path: Path, 
         folder = run / "folds" / fold["name"]
         names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
         expected = {"history.csv", "peek.csv", "inner.csv", "predictions.csv", "model.safetensors"}
-        assert names - {"last.pt", "previous.pt"} == expected
+        assert names == expected
         history = read_csv(folder / "history.csv", ("epoch", "train_loss", "learning_rate", "inner_uf1"))
         assert [row["epoch"] for row in history] == ["1", "2", "3"]
         assert len(read_csv(folder / "peek.csv", ("epoch", "true_label", "predicted_label"))) == 3 * 6
@@ -140,6 +140,15 @@ def test_a_folder_of_something_else_is_left_alone(flow_root: Path, tmp_path: Pat
     assert "cannot be written" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("more", [(), ("--check",)])
+def test_unfinished_preprocessing_is_refused(tmp_path: Path, capsys, more: tuple[str, ...]) -> None:
+    root = write_cache(tmp_path / "cache")
+    (root / "manifest.json").write_text('{"smic": {"finished": false, "settings": {}}}')
+    assert main(arguments(root, tmp_path / "run", *more)) == 3
+    assert f"{root}: the preprocessing of smic is not finished; run slstt-preprocess" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_missing_data_is_told_with_the_fix(flow_root: Path, tmp_path: Path, capsys) -> None:
     argv = ["--config", str(settings_file(tmp_path)), "--out", str(tmp_path / "run")]
     assert main(argv) == 2
@@ -221,16 +230,6 @@ def test_an_audit_failure_stops_the_run_before_any_training(
     assert not (tmp_path / "run" / "predictions.csv").exists()
 
 
-def test_tensorboard_is_written_where_it_is_installed_and_asked_for_by_name_where_not(
-    flow_root: Path, tmp_path: Path, capsys
-) -> None:
-    code = main(arguments(flow_root, tmp_path / "run", "run.tensorboard=true"))
-    if importlib.util.find_spec("tensorboard") is None:
-        assert code == 2 and "pip install 'slstt[tensorboard]'" in capsys.readouterr().err
-    else:
-        assert code == 0 and len(list((tmp_path / "run").glob("folds/*/tensorboard/events*"))) == 3
-
-
 @pytest.mark.slow
 def test_the_job_arrays_script_hands_its_arguments_on(flow_root: Path, tmp_path: Path) -> None:
     """The script under bash, with an srun that just runs the command: Slurm itself is not at hand."""
@@ -251,7 +250,7 @@ def test_the_job_arrays_script_hands_its_arguments_on(flow_root: Path, tmp_path:
 
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-SHIPPED = sorted([*CONFIGS.glob("paper/*.yaml"), *CONFIGS.glob("flow_maps/*.yaml"), CONFIGS / "demo.yaml"])
+SHIPPED = sorted([CONFIGS / "paper" / "slstt.yaml", *CONFIGS.glob("flow_maps/*.yaml"), CONFIGS / "demo.yaml"])
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -262,7 +261,7 @@ def test_every_shipped_config_is_valid_and_goes_together(path: Path) -> None:
 
 
 def test_the_published_recipe_is_the_published_one() -> None:
-    settings = load_config(TrainConfig, find_config(Path("configs/paper/cde.yaml")))
+    settings = load_config(TrainConfig, find_config(Path("configs/paper/slstt.yaml")))
     training, model = settings.training, settings.model
     assert (model.image_size, model.patch_size, model.width, model.depth, model.heads) == (384, 16, 768, 12, 12)
     assert (model.lstm_layers, model.lstm_width, model.head_width, model.aggregator) == (3, 512, 256, "lstm")
@@ -274,6 +273,8 @@ def test_the_published_recipe_is_the_published_one() -> None:
     )
     assert (training.epochs, training.schedule, training.step_epochs, training.step_factor) == (40, "step", 30, 0.1)
     assert settings.encoder.trainable == "norm" and settings.data.encoding == "hsv_frame"
+    config = load_config(PreprocessConfig, find_config(Path("configs/paper/preprocess.yaml")))
+    assert config == PreprocessConfig()  # the defaults are the paper's
 
 
 def test_every_setting_says_what_it_does() -> None:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +44,9 @@ def run_of(folder: Path, *overrides: str) -> tuple[Path, Path]:
             write_flow(flow_path(cache, clip.key), flow.astype(np.float32), clip.name)
             listed.append(clip)
     write_index(cache / "index.csv", listed)
-    (cache / "manifest.json").write_text(json.dumps({"smic": {"settings": {"flow": {"method": "dis"}}}}))
+    (cache / "manifest.json").write_text(
+        json.dumps({"smic": {"settings": {"flow": {"method": "dis"}}, "finished": True}})
+    )
     (folder / "tiny.yaml").write_text(SETTINGS)
     arguments = ["--config", str(folder / "tiny.yaml"), "--out", str(folder / "run"), "--quiet"]
     assert train([*arguments, f"data.root={cache}", "data.protocol=smic_sde", *overrides]) == 0
@@ -122,7 +123,7 @@ def test_settings_that_make_no_sense_are_listed_together(trained: tuple[Path, Pa
         read_settings(find_classifier(str(trained[1])), wrong)
     assert [line.split("'")[1] for line in raised.value.problems] == [
         "frames.count",
-        "spotting.shortest_ms",
+        "spotting.longest_ms",
         "spotting.back",
     ]
 
@@ -132,8 +133,8 @@ def test_default_weights_see_what_they_were_pretrained_on() -> None:
     config = load_config(PretrainConfig, SYNTHETIC.with_suffix(".yaml"))
     source, wanted = Source(config), read_model_input(SYNTHETIC)
     assert wanted.crop == PUBLISHED_CROP
-    in_pixels = replace(source.fields, scaled=False)
-    fields = draw(in_pixels, 4, seed_of(config.run.seed, "fields", "a test"))
+    seed = seed_of(config.run.seed, "fields", "a test")
+    fields = draw(config.fields, 4, seed, resolution=28, emotions=source.emotions)  # in pixels
     for field, picture in zip(fields.maps, source.batch(4, "a test").pictures, strict=True):
         found = pictures(wanted, torch.from_numpy(field[:, :2]))
         torch.testing.assert_close(found, picture, atol=1e-4, rtol=0)

@@ -20,7 +20,7 @@ from slstt.images import Picture, read_image
 from slstt.prediction.classify import IntervalFlow, Unclassifiable, find_classifier, interval_flows
 from slstt.prediction.face_motion import FaceMotion, Interval
 from slstt.preprocessing.clip import ClipModels, process
-from slstt.preprocessing.provenance import Task, determinants
+from slstt.preprocessing.provenance import Task, dependencies
 
 Crop = tuple[float, float, float, float]
 REST = np.eye(3)[:2]
@@ -71,7 +71,7 @@ def test_an_interval_gets_the_flow_that_slstt_preprocess_makes_of_a_clip(
     clip, config = clips[0], settings(f"frames.count={count}")
     landmarks, path = points(clip), flow_path(tmp_path, clips[0].key)
     outcome = process(
-        Task(clip, path, determinants(config, clip, landmarks, {}), landmarks), config, ClipModels(config)
+        Task(clip, path, dependencies(config, clip, landmarks, {}), landmarks), config, ClipModels(config)
     )
     assert outcome.failure is None
     numbers = list(clip.frames)

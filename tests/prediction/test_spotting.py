@@ -12,15 +12,16 @@ from hypothesis import settings as trials
 from hypothesis import strategies as st
 from rendered_frames import Rendered
 
+from slstt.config.predict import Spotting
 from slstt.datasets.synthetic.recordings import write_video
 from slstt.errors import ConfigError, DataError
 from slstt.face.landmarks import LandmarkDetector
 from slstt.prediction.face_motion import FaceMotion, Interval, measure_face_motion, motion_in_given_interval
 from slstt.prediction.recording import Recording, open_recordings
-from slstt.prediction.spotting import SpottingSettings, excursions, find_intervals, lagged, strength
+from slstt.prediction.spotting import excursions, find_intervals, lagged, strength
 
 PATCHES = 60
-SETTINGS = SpottingSettings()
+SETTINGS = Spotting()
 Write = Callable[[str, np.ndarray], Recording]
 
 
@@ -40,7 +41,7 @@ def _moved(curve: np.ndarray, height: float = 8.0, noise: float = 0.5, seed: int
     return moved.astype(np.float16)
 
 
-def _found(moved: np.ndarray, rate: float = 100.0, settings: SpottingSettings = SETTINGS) -> list[Interval]:
+def _found(moved: np.ndarray, rate: float = 100.0, settings: Spotting = SETTINGS) -> list[Interval]:
     return find_intervals([(0, moved)], rate, settings)
 
 
@@ -82,9 +83,9 @@ def test_what_does_not_come_and_go_in_the_limits_is_none(curve: np.ndarray) -> N
 def test_the_limits_are_times_and_are_kept() -> None:
     moved = _moved(_bump(600, 100, 12) + _bump(600, 250, 25) + _bump(600, 400, 44))
     assert len(_found(moved)) == 3
-    assert [i.apex // 100 for i in _found(moved, settings=replace(SETTINGS, longest_ms=350.0))] == [1, 2]
-    assert [i.apex // 100 for i in _found(moved, settings=replace(SETTINGS, shortest_ms=180.0))] == [2, 4]
-    assert _found(moved, settings=replace(SETTINGS, weakest=10.0)) == []
+    assert [i.apex // 100 for i in _found(moved, settings=Spotting(longest_ms=350.0))] == [1, 2]
+    assert [i.apex // 100 for i in _found(moved, settings=Spotting(shortest_ms=180.0))] == [2, 4]
+    assert _found(moved, settings=Spotting(weakest=10.0)) == []
     assert len(_found(moved, rate=20)) == 0, "at 20 frames a second the same frames last 0.6 s and more"
 
 

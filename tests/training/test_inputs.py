@@ -10,6 +10,7 @@ from tiny_runs import tiny, write_cache
 from slstt.config.train import Data, TrainConfig, problems
 from slstt.datasets.clips import Clip, read_index, write_index
 from slstt.errors import DataError
+from slstt.files import write_json
 from slstt.flow.encoding import encode, resized
 from slstt.flow.flow_files import flow_path, read_flow, write_flow
 from slstt.training.inputs import FlowData, protocol_lines, read_data
@@ -100,12 +101,46 @@ def test_clips_of_other_data_sets_and_left_out_emotions_are_not_read(tmp_path: P
     assert [data.classes[label] for label in data.labels] == ["happiness", "disgust"]
 
 
-def test_clips_of_different_length_are_named(tmp_path: Path) -> None:
+def test_clips_of_different_length_are_named_before_any_is_read(tmp_path: Path) -> None:
     root = write_cache(tmp_path)
-    key = data_of(root).keys[4]
-    write_flow(flow_path(root, key), np.zeros((5, 2, 16, 16)), "longer")
-    with pytest.raises(DataError, match=f"{key[2]}.*5 frames.*3"):
-        data_of(root).batch([3, 4])
+    first, other = (data_of(root).keys[i] for i in (0, 4))
+    for key in (first, other):  # the first clip is no measure of the others
+        write_flow(flow_path(root, key), np.zeros((5, 2, 16, 16)), "longer")
+    with pytest.raises(DataError) as caught:
+        data_of(root)
+    assert [line.partition(";")[0] for line in caught.value.problems] == [
+        f"{'/'.join(key)}: has 5 frames, most clips 3" for key in (first, other)
+    ]
+
+
+def composite(tmp_path: Path, **smic: object) -> Data:
+    """SMIC-like clips in one folder, one clip of CASME II in another, each with its manifest."""
+    roots = write_cache(tmp_path / "smic"), tmp_path / "casme2"
+    clip = Clip("casme2", "sub01", "EP01", "happiness", 1, 2, 3, Path())
+    write_flow(flow_path(roots[1], clip.key), np.zeros((3, 2, 16, 16)), "f")
+    write_index(roots[1] / "index.csv", [clip])
+    entry = {"settings": {"flow": {"method": "farneback"}, "crop": {"size": 384}}, "models": {}, "finished": True}
+    write_json(roots[0] / "manifest.json", {"smic": entry | smic})
+    write_json(roots[1] / "manifest.json", {"casme2": entry})
+    return Data(root=roots, protocol="cde")
+
+
+def test_data_sets_preprocessed_differently_are_refused(tmp_path: Path) -> None:
+    assert len(read_data(composite(tmp_path), 16)) == 19
+    other = {"flow": {"method": "dis"}, "crop": {"size": 128}}
+    with pytest.raises(DataError) as caught:
+        read_data(composite(tmp_path, settings=other, finished=False), 16)
+    lines = [line.partition(" (")[0].partition(";")[0] for line in caught.value.problems]
+    assert lines == [
+        f"{tmp_path / 'smic'}: the preprocessing of smic is not finished",
+        "crop.size differs",
+        "flow.method differs",
+    ]
+
+
+def test_a_data_set_that_the_protocol_does_not_use_may_be_unfinished(tmp_path: Path) -> None:
+    data = composite(tmp_path, finished=False, settings={})
+    assert len(read_data(data.model_copy(update={"protocol": "casme2_sde"}), 16)) == 1
 
 
 def flow_map_folder(root: Path) -> Path:

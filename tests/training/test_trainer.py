@@ -107,9 +107,7 @@ def test_it_learns(tmp_path, flow_root) -> None:
     assert found.progressed.history[-1]["train_loss"] < 0.3 < found.progressed.history[0]["train_loss"]
 
 
-@pytest.mark.parametrize(
-    "recipe", ["training.optimizer=sgd training.learning_rate=1e30", "training.learning_rate=1e30"]
-)
+@pytest.mark.parametrize("recipe", ["training.optimizer=sgd training.learning_rate=1e6", "training.learning_rate=1e6"])
 def test_a_loss_that_is_not_finite_fails_the_fold_with_its_reason(tmp_path, flow_root, recipe) -> None:
     with pytest.raises(FoldFailed, match=r"not finite|the loss is (nan|inf) in epoch \d, step \d; lower"):
         trained(tiny(flow_root, *recipe.split(), "training.warmup_epochs=0"), tmp_path)
