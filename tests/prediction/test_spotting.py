@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rendered_frames import Rendered
 
 from slstt.config.predict import Spotting
+from slstt.datasets.synthetic.recordings import write_video
 from slstt.errors import ConfigError, DataError
 from slstt.face.landmarks import LandmarkDetector
 from slstt.prediction.face_motion import FaceMotion, Interval, measure_face_motion, motion_in_given_interval
@@ -122,12 +123,7 @@ def write(tmp_path_factory: pytest.TempPathFactory) -> Write:
 
     def made(name: str, frames: np.ndarray) -> Recording:
         path = tmp_path_factory.mktemp("video") / f"{name}.avi"
-        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 100.0, frames.shape[:0:-1])
-        writer.set(cv2.VIDEOWRITER_PROP_QUALITY, 95)
-        for frame in frames:
-            writer.write(cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR))
-        writer.release()
-        return open_recordings(path)[0]
+        return open_recordings(write_video(path, (np.dstack([frame] * 3) for frame in frames), 100))[0]
 
     return made
 
@@ -238,10 +234,10 @@ def test_numbers_out_of_order_or_outside_are_all_named(
 
 
 def test_a_given_end_that_the_file_only_promises_is_named(whole: Recording, detector: LandmarkDetector) -> None:
-    count = whole.count or 0
-    unknown = replace(whole, count=None)
+    count = whole.count
+    promised = replace(whole, count=count + 100)
     with pytest.raises(ConfigError, match=f"--offset {count + 5}: .* ends with frame {count - 1}"):
-        motion_in_given_interval(unknown, count - 20, None, count + 5, detector=detector)
+        motion_in_given_interval(promised, count - 20, None, count + 5, detector=detector)
 
 
 def test_a_given_onset_without_a_face_is_named(rendered: Rendered, write: Write, detector: LandmarkDetector) -> None:
