@@ -9,9 +9,9 @@ import numpy as np
 
 from slstt.config.pretrain import Fields
 from slstt.datasets.synthetic.action_units import place
+from slstt.datasets.synthetic.clips import displacement
 from slstt.datasets.synthetic.faces import canonical_landmarks
 from slstt.datasets.synthetic.flow_fields import FIELD_UNITS, draw
-from slstt.datasets.synthetic.motion import displacement
 
 
 def main() -> None:

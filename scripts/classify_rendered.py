@@ -17,9 +17,8 @@ from slstt.evaluation.metrics import uf1
 from slstt.face.landmarks import LandmarkDetector
 from slstt.flow.interpolation import Rife
 from slstt.images import read_image
-from slstt.prediction.classify import IntervalFlow, IntervalFrames, find_classifier, interval_flows
+from slstt.prediction.classify import IntervalFlow, IntervalFrames, find_classifier, interval_flows, read_settings
 from slstt.prediction.face_motion import FaceMotion, Interval
-from slstt.prediction.settings import read_settings
 
 
 def main() -> None:

@@ -146,9 +146,9 @@ def _write_reports(
 
 
 def _write_attention(runs: Sequence[EvaluatedRun], quiet: bool) -> None:
-    from slstt.evaluation.attention import attention_maps
     from slstt.evaluation.figures import write_attention
-    from slstt.training.fold_models import shown_clips
+    from slstt.evaluation.saliency import attention_maps
+    from slstt.training.run import shown_clips
 
     for run in runs:
         maps = attention_maps(shown_clips(run, quiet))

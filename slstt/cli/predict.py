@@ -85,10 +85,9 @@ def _predict(arguments: argparse.Namespace) -> int:
 
 def _inputs(arguments: argparse.Namespace) -> tuple[list["Recording"], "Predictor"]:
     """Everything the command line names, opened; all that is wrong with it is raised at once."""
-    from slstt.prediction.classify import find_classifier
+    from slstt.prediction.classify import find_classifier, read_settings
     from slstt.prediction.recording import open_recordings
     from slstt.prediction.run import GivenInterval, Predictor
-    from slstt.prediction.settings import read_settings
 
     problems = Problems()
     recordings, predictor, given = [], None, None

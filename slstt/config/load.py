@@ -316,3 +316,17 @@ def _section_in(annotation: Any) -> type[BaseModel] | None:
 
 def _names_number(annotation: Any) -> bool:
     return annotation in (int, float) or any(_names_number(part) for part in get_args(annotation))
+
+
+CONFIG = "config.resolved.yaml"
+
+
+def settings_in(run: Path, schema: type[Settings]) -> Settings:
+    """What the run in `run` was started with. Raises ConfigError where that cannot be read or is no longer valid."""
+    try:
+        return load_config(schema, run / CONFIG)
+    except (ConfigError, RecursionError) as error:
+        reason = " ".join(str(error).removeprefix(f"{run / CONFIG}: ").split())[:200]
+        raise ConfigError(
+            f"{run / CONFIG}: damaged, or of another version of slstt ({reason}); choose another --out"
+        ) from error

@@ -8,10 +8,10 @@ import numpy as np
 
 from slstt.datasets.protocols import PROTOCOLS, manifest_difference
 from slstt.errors import listed
+from slstt.evaluation.compare import selection_gap, selection_table
 from slstt.evaluation.metrics import SCORES, scores_of, subject_confusions, summary_of
 from slstt.evaluation.predictions import Predictions
 from slstt.evaluation.run import EvaluatedRun
-from slstt.evaluation.selection import selection_gap, selection_table
 from slstt.evaluation.tables import Table, class_table, confusion_table, published_table, score_table, seed_table
 
 

@@ -14,7 +14,7 @@ from slstt.evaluation.tables import dataset_title
 from slstt.pages import DARK, GREY, LIGHT, WARM, figure_style, save_figure
 
 if TYPE_CHECKING:
-    from slstt.evaluation.attention import AttentionMaps  # torch
+    from slstt.evaluation.saliency import AttentionMaps
 
 
 @dataclass(frozen=True)

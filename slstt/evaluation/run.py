@@ -221,7 +221,7 @@ def _mapping(path: Path) -> Mapping[str, Any]:
 
 
 def _yaml(path: Path) -> Any:
-    from slstt.config.load import read_yaml  # pydantic, which a folder without settings does not need
+    from slstt.config.load import read_yaml
 
     try:
         return _checked(read_yaml(path))

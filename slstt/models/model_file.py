@@ -20,8 +20,14 @@ from slstt.errors import WeightsError, listed
 from slstt.files import whole_file
 from slstt.flow.encoding import ENCODINGS
 from slstt.models.slstt import SLSTT
-from slstt.models.torchvision_weights import IMAGENET, cached_download, torchvision_sizes, torchvision_weights
-from slstt.models.weight_files import read_header_of, read_weights
+from slstt.models.weight_files import (
+    IMAGENET,
+    cached_download,
+    read_header_of,
+    read_weights,
+    torchvision_sizes,
+    torchvision_weights,
+)
 from slstt.models.weight_naming import recognise, resample_positions, translate
 
 SYNTHETIC = Path(__file__).parent / "weights" / "synthetic.safetensors"

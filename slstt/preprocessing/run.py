@@ -19,15 +19,7 @@ from slstt.datasets.clips import INDEX_COLUMNS, Clip, Release, Remark, index_row
 from slstt.errors import DataError
 from slstt.files import fingerprint, locked, read_csv, sha256, write_csv, write_json
 from slstt.flow.flow_files import MANIFEST, flow_path, read_manifest
-from slstt.preprocessing.provenance import (
-    VERSION,
-    ClipOutcome,
-    FlowRecord,
-    Task,
-    dependencies,
-    is_current,
-    read_record,
-)
+from slstt.preprocessing.provenance import VERSION, ClipOutcome, FlowRecord, Task, dependencies, is_current, read_record
 from slstt.progress import Progress
 
 REMARK_COLUMNS = ("dataset", "subject", "clip", "reason")

@@ -24,7 +24,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from slstt import __version__
-from slstt.config.load import differing_keys, dump_config
+from slstt.config.load import CONFIG, differing_keys, dump_config, settings_in
 from slstt.config.pretrain import PretrainConfig
 from slstt.datasets.synthetic.flow_fields import FIELD_UNITS, combinations, draw
 from slstt.errors import ConfigError
@@ -37,7 +37,6 @@ from slstt.progress import Progress
 from slstt.training.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
 from slstt.training.folds import seed_of
 from slstt.training.optimization import Average, adamw, warmup_cosine
-from slstt.training.resolved_config import CONFIG, settings_in
 from slstt.workers import Stop
 
 PRESENT = 0.1

@@ -2,7 +2,7 @@
 
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -10,11 +10,14 @@ import numpy as np
 import torch
 
 from slstt.config.train import TrainConfig
-from slstt.errors import ConfigError
+from slstt.errors import ConfigError, DataError
 from slstt.evaluation.metrics import confusion, summary, uf1_of
 from slstt.evaluation.predictions import read_predictions
+from slstt.evaluation.run import EvaluatedRun
+from slstt.evaluation.saliency import AttentionInput
 from slstt.evaluation.tables import as_text, score_table
 from slstt.files import locked
+from slstt.models.model_file import load_model
 from slstt.models.slstt import SLSTT, set_trainable
 from slstt.progress import Progress
 from slstt.training.folds import Fold, audit, choose
@@ -182,3 +185,38 @@ def _train_folds(
 def _confusion(run: Path, name: str, classes: Sequence[str]) -> np.ndarray:
     predictions = read_predictions(fold_folder(run, name) / "predictions.csv")
     return confusion(predictions.true, predictions.predicted, classes)
+
+
+CLIPS_PER_FOLD = 12
+"""At most, evenly taken: enough for a mean, bounded for large models on a laptop."""
+
+
+def shown_clips(run: EvaluatedRun, quiet: bool = False) -> Iterator[AttentionInput]:
+    """Each fold's model with its left-out subject's clips (of several seeds: the first seed's).
+
+    Raises DataError where the run kept no models (`run.save_models`), no settings, or where its data is gone.
+    """
+    models = {path.parent.name: path for path in run.fold_files("model.safetensors")}
+    if not models or not run.settings:
+        raise DataError(
+            f"{run.folder}: holds no models of its folds (folds/*/model.safetensors); "
+            "train with run.save_models=true to look at their attention"
+        )
+    try:
+        settings = TrainConfig.model_validate(dict(run.settings))
+    except ValueError as error:
+        raise DataError(f"{run.folder}/config.resolved.yaml: not the settings of this version") from error
+    data = read_data(settings.data, settings.model.image_size)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with Progress("attention", len(models), unit="fold", quiet=quiet) as progress:
+        for fold in make_folds(settings, data):
+            if fold.name not in models:
+                continue
+            inputs = FlowInputs(data, settings, device, fold.train if settings.data.normalize == "train" else ())
+            step = -(-len(fold.test) // CLIPS_PER_FOLD)
+            chosen = fold.test[::step]
+            flow = data.batch(chosen).float().to(device)
+            classes = [data.classes[data.labels[i]] for i in chosen]
+            model = load_model(models[fold.name]).to(device)
+            yield AttentionInput(model, inputs.plain(flow), flow, classes)
+            progress.advance()

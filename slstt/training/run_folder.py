@@ -17,14 +17,13 @@ from typing import Any
 import torch
 
 from slstt import __version__
-from slstt.config.load import differing_keys, dump_config
+from slstt.config.load import CONFIG, differing_keys, dump_config, settings_in
 from slstt.config.train import TrainConfig, identity
 from slstt.errors import ConfigError, DataError
 from slstt.evaluation.predictions import Predictions, pool, read_predictions, write_predictions
 from slstt.files import locked, write_json, write_text
 from slstt.training.folds import Fold
 from slstt.training.inputs import FlowData
-from slstt.training.resolved_config import CONFIG, settings_in
 
 FOLDS, ENVIRONMENT, PREDICTIONS = "folds.json", "environment.json", "predictions.csv"
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from slstt.datasets.synthetic import Plan, render
-from slstt.datasets.synthetic.motion import look_up
+from slstt.datasets.synthetic.clips import look_up
 from slstt.flow.interpolation import Rife
 from slstt.flow.optical_flow import onset_flow
 from slstt.images import write_image

@@ -24,10 +24,9 @@ from slstt.datasets.synthetic.recordings import SyntheticRecording, draw_recordi
 from slstt.models.model_file import save_model
 from slstt.models.slstt import SLSTT
 from slstt.prediction import run as predict
-from slstt.prediction.classify import find_classifier
+from slstt.prediction.classify import PredictConfig, find_classifier
 from slstt.prediction.recording import open_recordings
 from slstt.prediction.run import GivenInterval
-from slstt.prediction.settings import PredictConfig
 
 Capture = pytest.CaptureFixture[str]
 NAME = "<b>me & you.avi"

@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 from slstt.config.pretrain import Fields
 from slstt.datasets.synthetic.action_units import EMOTIONS, place
+from slstt.datasets.synthetic.clips import displacement
 from slstt.datasets.synthetic.faces import canonical_landmarks
 from slstt.datasets.synthetic.flow_fields import (
     FIELD_UNITS,
@@ -19,7 +20,6 @@ from slstt.datasets.synthetic.flow_fields import (
     face_crop,
     smooth_noise,
 )
-from slstt.datasets.synthetic.motion import displacement
 from slstt.flow.encoding import min_max
 
 

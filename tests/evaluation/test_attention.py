@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from slstt.errors import DataError
-from slstt.evaluation.attention import AttentionInput, attention_maps, output_gate, rollout
 from slstt.evaluation.figures import write_attention
+from slstt.evaluation.saliency import AttentionInput, attention_maps, output_gate, rollout
 from slstt.models.slstt import SLSTT
 
 

@@ -20,8 +20,7 @@ from slstt.flow.encoding import normalize_each
 from slstt.flow.flow_files import flow_path, read_flow, write_flow
 from slstt.models.model_file import SYNTHETIC, load_model, read_header, read_model_input, save_model
 from slstt.models.slstt import SLSTT
-from slstt.prediction.classify import find_classifier, pictures
-from slstt.prediction.settings import read_settings
+from slstt.prediction.classify import find_classifier, pictures, read_settings
 from slstt.training.folds import seed_of
 from slstt.training.pretraining import Source
 

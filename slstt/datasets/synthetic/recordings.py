@@ -9,9 +9,20 @@ import av
 import cv2
 import numpy as np
 
-from slstt.datasets.synthetic.clips import Stream, SyntheticClip, draw_units, face_size, peak_range, render
+from slstt.datasets.synthetic.clips import (
+    Stream,
+    SyntheticClip,
+    action_field,
+    blink_profile,
+    draw_units,
+    face_size,
+    head_drift,
+    peak_range,
+    profile,
+    render,
+    slow_wave,
+)
 from slstt.datasets.synthetic.dataset import Plan
-from slstt.datasets.synthetic.motion import action_field, blink_profile, head_drift, profile, slow_wave
 from slstt.datasets.synthetic.portrait import Portrait
 from slstt.files import write_csv
 
