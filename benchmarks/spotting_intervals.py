@@ -30,7 +30,7 @@ import numpy as np
 from scipy.ndimage import uniform_filter1d
 from scipy.signal import find_peaks
 
-from slstt.config.predict import Spotting
+from slstt.config.preprocess import Spotting
 from slstt.datasets.synthetic.recordings import Expression, draw_recording, write_recording, write_video
 from slstt.face.crop import MEASURED_SIDE, cut, face_mask, face_square
 from slstt.face.landmarks import LandmarkDetector

@@ -13,8 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from slstt.config.predict import Spotting
-from slstt.config.preprocess import PreprocessConfig
+from slstt.config.preprocess import PreprocessConfig, Spotting
 from slstt.config.pretrain import PretrainConfig
 from slstt.config.train import TrainConfig
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from slstt.cli import command
+from slstt import cli
 from slstt.errors import ConfigError, printable, shortened
 from slstt.evaluation.compare import Comparison, compare, comparison_table
 from slstt.evaluation.evaluate import evaluate, result_tables
@@ -26,7 +26,7 @@ EXAMPLES = """\
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    parser = command.parser("slstt-eval", __doc__ or "", EXAMPLES)
+    parser = cli.parser("slstt-eval", __doc__ or "", EXAMPLES)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run folder, or two to compare")
     parser.add_argument("--json", action="store_true", help="print metrics as JSON on stdout instead of tables")
     parser.add_argument("--allow-partial", action="store_true", help="exit 0 although folds are missing")
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--no-report", action="store_true", help="only the tables and metrics.json: no figures, no page"
     )
     parser.add_argument("--check", action="store_true", help="read and score, say what would be written, write nothing")
-    return command.run(parser, _evaluate, argv)
+    return cli.run(parser, _evaluate, argv)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from slstt.cli import command
+from slstt import cli
 from slstt.errors import DataError
 
 DESCRIPTION = """\
@@ -20,11 +20,11 @@ EXAMPLES = """\
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    parser = command.parser("slstt-export", DESCRIPTION, EXAMPLES)
+    parser = cli.parser("slstt-export", DESCRIPTION, EXAMPLES)
     parser.add_argument("weights", metavar="WEIGHTS", help="default, a model file, or a run folder")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the exported files")
     parser.add_argument("--check", action="store_true", help="say what would be written, write nothing")
-    return command.run(parser, _export, argv)
+    return cli.run(parser, _export, argv)
 
 
 def _export(arguments: argparse.Namespace) -> int:

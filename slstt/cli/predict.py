@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slstt.cli import command
+from slstt import cli
 from slstt.errors import ConfigError, DataError, Problems, SlsttError
 from slstt.prediction import DEFAULT_WEIGHTS, LIMITS
 
@@ -36,7 +36,7 @@ every section.key is described in docs/predict.md"""
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    parser = command.parser("slstt-predict", DESCRIPTION, EXAMPLES)
+    parser = cli.parser("slstt-predict", DESCRIPTION, EXAMPLES)
     parser.add_argument("path", type=Path, metavar="PATH", help="a video, a folder of frames, or a folder of clips")
     parser.add_argument(
         "--weights", default="default", metavar="WEIGHTS", help="default, a model file, or a run of slstt-train"
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--video", action="store_true", help="also write the recording with what was found drawn in")
     parser.add_argument("--check", action="store_true", help="open everything, say what would be done, write nothing")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings")
-    return command.run(parser, _predict, argv)
+    return cli.run(parser, _predict, argv)
 
 
 def _predict(arguments: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slstt.cli import command
+from slstt import cli
 from slstt.config.load import load_config
 from slstt.config.preprocess import MOST_WORKERS, PreprocessConfig
 from slstt.datasets.annotations import DATASETS
@@ -35,30 +35,30 @@ several data sets may share one --out; every section.key is described in docs/pr
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    parser = command.parser("slstt-preprocess", DESCRIPTION, EXAMPLES)
+    parser = cli.parser("slstt-preprocess", DESCRIPTION, EXAMPLES)
     parser.add_argument("--dataset", required=True, choices=DATASETS, help="which data set it is")
     parser.add_argument(
         "--root",
         required=True,
-        type=command.path,
+        type=cli.path,
         metavar="DIR",
         help="its folder; any level above the subjects will do",
     )
-    parser.add_argument("--out", required=True, type=command.path, metavar="DIR", help="where everything is written")
+    parser.add_argument("--out", required=True, type=cli.path, metavar="DIR", help="where everything is written")
     parser.add_argument(
-        "--annotations", type=command.path, metavar="FILE", help="the coding sheet, where it is not found below --root"
+        "--annotations", type=cli.path, metavar="FILE", help="the coding sheet, where it is not found below --root"
     )
     parser.add_argument(
-        "--landmarks", type=command.path, metavar="FILE", help="68 points per clip (.npz or .csv) instead of dlib's"
+        "--landmarks", type=cli.path, metavar="FILE", help="68 points per clip (.npz or .csv) instead of dlib's"
     )
     parser.add_argument(
         "--workers", type=int, metavar="N", help="processes side by side (default: run.workers, else all cores)"
     )
     parser.add_argument("--retry", action="store_true", help="try clips again that failed before and have not changed")
     parser.add_argument("--check", action="store_true", help="read everything, say what would be done, write nothing")
-    parser.add_argument("--config", type=command.path, metavar="FILE", help="settings as YAML (default: the paper's)")
+    parser.add_argument("--config", type=cli.path, metavar="FILE", help="settings as YAML (default: the paper's)")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings that win over --config")
-    return command.run(parser, _run, argv)
+    return cli.run(parser, _run, argv)
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from slstt.cli import command
+from slstt import cli
 from slstt.config.load import find_config, load_config
 from slstt.config.train import TrainConfig, problems, with_absolute_roots
 from slstt.errors import ConfigError
@@ -24,14 +24,14 @@ The same command again continues an interrupted run; finished folds are skipped.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    parser = command.parser("slstt-train", __doc__ or "", EXAMPLES)
+    parser = cli.parser("slstt-train", __doc__ or "", EXAMPLES)
     parser.add_argument("--config", type=Path, required=True, help="settings (YAML); see configs/")
     parser.add_argument("--out", type=Path, help="run folder (default: runs/<name of the config>)")
     parser.add_argument("--folds", help="only these folds: sub01,sub02 or casme2-sub01,... or casme2/sub01,...")
     parser.add_argument("--shard", help="only part i of n of the folds, as i/n; all parts may share one --out")
     parser.add_argument("--check", action="store_true", help="validate, say what would be done, touch nothing")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings that win over the file")
-    return command.run(parser, _train, argv)
+    return cli.run(parser, _train, argv)
 
 
 def _train(arguments: argparse.Namespace) -> int:

@@ -25,10 +25,12 @@ from slstt.models.weight_files import (
     cached_download,
     read_header_of,
     read_weights,
+    recognise,
+    resample_positions,
     torchvision_sizes,
     torchvision_weights,
+    translate,
 )
-from slstt.models.weight_naming import recognise, resample_positions, translate
 
 SYNTHETIC = Path(__file__).parent / "weights" / "synthetic.safetensors"
 """Comes with the package, as does `synthetic_clip`; made by slstt-pretrain (see the model card beside them)."""

@@ -20,8 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from slstt.config.load import load_config
-from slstt.config.predict import PredictConfig
-from slstt.config.preprocess import PreprocessConfig
+from slstt.config.preprocess import PredictConfig, PreprocessConfig
 from slstt.datasets.synthetic.flow_fields import PUBLISHED_CROP
 from slstt.errors import ConfigError, DataError, Problems, WeightsError, listed
 from slstt.face.crop import cut, face_square
@@ -62,7 +61,7 @@ class IntervalFlow:
 
 
 @dataclass
-class _Plan:
+class _IntervalPlan:
     """An interval in the making. Places count its frames with a face, from the onset (0) on."""
 
     place: int
@@ -92,7 +91,7 @@ def interval_flows(
     Only faces are kept, and those of an interval only until its last frame. `crop` as in `ModelInput`; `rife` is
     called where frames have to be made up.
     """
-    plans: dict[int, _Plan] = {}
+    plans: dict[int, _IntervalPlan] = {}
     for index, interval in enumerate(intervals):
         try:
             plans[index] = _plan(watched, interval, crop, config)
@@ -108,7 +107,7 @@ def interval_flows(
         yield index, Unclassifiable("a frame of it could not be read")
 
 
-def _plan(watched: FaceMotion, interval: Interval, crop: Crop | None, config: PreprocessConfig) -> _Plan:
+def _plan(watched: FaceMotion, interval: Interval, crop: Crop | None, config: PreprocessConfig) -> _IntervalPlan:
     numbers = [
         n
         for n in range(interval.onset, interval.offset + 1)
@@ -132,10 +131,10 @@ def _plan(watched: FaceMotion, interval: Interval, crop: Crop | None, config: Pr
     wanted = {numbers[at]: at for at in (0, place, len(numbers) - 1, *plan.needed)}
     rest = np.linalg.inv(_whole(watched.still[apex]))
     take, eyes = _cutter(watched.landmarks[apex], crop, config.crop.size)
-    return _Plan(place, len(numbers) - 1, plan, wanted, rest, take, eyes, remarks)
+    return _IntervalPlan(place, len(numbers) - 1, plan, wanted, rest, take, eyes, remarks)
 
 
-def _flow(plan: _Plan, config: PreprocessConfig, rife: Callable[[], Rife]) -> IntervalFlow | Unclassifiable:
+def _flow(plan: _IntervalPlan, config: PreprocessConfig, rife: Callable[[], Rife]) -> IntervalFlow | Unclassifiable:
     positions = plan.frames.positions
     method = config.interpolation.method if plan.frames.inserted else "none"
     filled = fill(plan.cuts, positions, method, rife() if method == "rife" else None)

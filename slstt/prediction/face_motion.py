@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from slstt.config.predict import Spotting
+from slstt.config.preprocess import Spotting
 from slstt.errors import ConfigError, DataError, listed
 from slstt.face.landmarks import LandmarkDetector
 from slstt.face.stabilization import FaceStabilizer

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from slstt import __version__, downloads
-from slstt.config.predict import PredictConfig
+from slstt.config.preprocess import PredictConfig
 from slstt.errors import ConfigError, DataError, SlsttError
 from slstt.evaluation.saliency import SaliencyMap, saliency_maps
 from slstt.face.landmarks import LandmarkDetector

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
-from slstt.config.predict import Spotting
+from slstt.config.preprocess import Spotting
 from slstt.preprocessing.apex_spotting import STRONGEST
 
 BLOCK = 2000

@@ -10,8 +10,7 @@ from pydantic import BaseModel
 
 from slstt.config import pretrain, train
 from slstt.config.load import load_config
-from slstt.config.predict import PredictConfig
-from slstt.config.preprocess import PreprocessConfig
+from slstt.config.preprocess import PredictConfig, PreprocessConfig
 from slstt.config.pretrain import PretrainConfig
 from slstt.config.train import TrainConfig
 from slstt.errors import ConfigError

@@ -28,8 +28,7 @@ from slstt.models.model_file import (
     save_model,
 )
 from slstt.models.slstt import SLSTT
-from slstt.models.weight_files import cached_download, read_weights
-from slstt.models.weight_naming import translate
+from slstt.models.weight_files import cached_download, read_weights, translate
 
 SMALL: dict[str, Any] = {
     "image_size": 32,

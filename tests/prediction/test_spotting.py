@@ -12,7 +12,7 @@ from hypothesis import settings as trials
 from hypothesis import strategies as st
 from rendered_frames import Rendered
 
-from slstt.config.predict import Spotting
+from slstt.config.preprocess import Spotting
 from slstt.datasets.synthetic.recordings import write_video
 from slstt.errors import ConfigError, DataError
 from slstt.face.landmarks import LandmarkDetector

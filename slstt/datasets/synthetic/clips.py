@@ -11,7 +11,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from slstt.datasets.synthetic import skin
+from slstt.datasets.synthetic import faces
 from slstt.datasets.synthetic.action_units import EMOTIONS, ONE_SIDED, Sites, place
 from slstt.datasets.synthetic.faces import LEFT_EYE, RIGHT_EYE
 from slstt.datasets.synthetic.portrait import Portrait, eyelids
@@ -353,8 +353,8 @@ def draw_clip(
 
 def _head_weight(portrait: Portrait, pose: Pose, size: tuple[int, int]) -> np.ndarray:
     """(h, w): 1 on the head, falling to 0 over neck and surroundings."""
-    coarse = skin.Canvas(16.0)
-    radius = skin.relative_radius(portrait.face, coarse)
+    coarse = faces.Canvas(16.0)
+    radius = faces.relative_radius(portrait.face, coarse)
     found = look_up(radius, coarse.pixels(pose.face(grid(size))))
     share = np.clip((1.9 - found) / 0.75, 0, 1)
     return share * share * (3 - 2 * share)
