@@ -21,6 +21,7 @@ from slstt.files import fingerprint, locked, read_csv, sha256, write_csv, write_
 from slstt.flow.flow_files import MANIFEST, flow_path, read_manifest
 from slstt.preprocessing.provenance import VERSION, ClipOutcome, FlowRecord, Task, dependencies, is_current, read_record
 from slstt.progress import Progress
+from slstt.ray_workers import OnRay
 
 REMARK_COLUMNS = ("dataset", "subject", "clip", "reason")
 INDEX, FAILURES, FLAGS = "index.csv", "failures.csv", "flags.csv"
@@ -246,7 +247,7 @@ def _preprocess(
 
 def _where(config: PreprocessConfig, out: Path, worker_count: int) -> workers.Where:
     if config.run.executor == "ray":
-        return workers.OnRay(config.run.ray_address, "run.ray_address", out, worker_count)
+        return OnRay(config.run.ray_address, "run.ray_address", out, worker_count)
     return workers.Here() if worker_count == 1 else workers.OnProcesses(worker_count)
 
 
