@@ -1,4 +1,4 @@
-"""`slstt-predict`: candidate micro-expressions in a person's own recordings, and the class each resembles."""
+"""`slstt-predict`: micro-expressions in a person's own recordings; options, default folder, what is printed."""
 
 import argparse
 import sys
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from slstt.prediction.run import Predictor
 
 DESCRIPTION = """\
-Watch a recording of a face, find the small movements that come and go within half a second, and name the class that
+Read a recording of a face, find the small movements that come and go within half a second, and name the class that
 each resembles most. PATH is a video, a folder of frames (with --fps), or a folder of such clips. What was found is
 written as tables and as a page with pictures; the same command again continues after an interruption.
 
@@ -29,7 +29,7 @@ EXAMPLES = """\
   slstt-predict talk.mp4                                   tables and report in ./predicted/talk
   slstt-predict frames/ --fps 200 --out found --video      a folder of frames; an annotated video too
   slstt-predict clips/ --fps 100 --weights runs/cde        several recordings, the mean of a run's folds
-  slstt-predict talk.mp4 --onset 120 --apex 137 --offset 160       the class of one interval, nothing is looked for
+  slstt-predict talk.mp4 --onset 120 --apex 137 --offset 160       the class of one interval, nothing is spotted
   slstt-predict talk.mp4 --longest-ms 400 spotting.threshold=8     fewer candidates
 every section.key is described in docs/predict.md"""
 
@@ -124,7 +124,7 @@ def _check(recordings: list["Recording"], folders: list[Path], predictor: "Predi
             print(f"{recording.problem}", file=sys.stderr)
             continue
         usable += 1
-        state = "finished, would be kept" if predictor.finished(recording, place) else "would be watched"
+        state = "finished, would be kept" if predictor.finished(recording, place) else "would be processed"
         width, height = recording.size
         frames = f"{recording.count} frames, {recording.rate:.4g} per second"
         print(f"{recording.path}: {frames}, {width} x {height}: {state}")
@@ -150,7 +150,9 @@ def _all(
             result = predictor.finished(recording, place)
             kept = result is not None
             if result is None:
-                with Progress(recording.name, predictor.to_watch(recording), unit="frame", quiet=quiet) as progress:
+                with Progress(
+                    recording.name, predictor.frames_to_measure(recording), unit="frame", quiet=quiet
+                ) as progress:
                     result = predictor.predict(recording, place, progress.advance)
             _say(result, place, kept)
             results.append(result)

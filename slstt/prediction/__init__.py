@@ -1,4 +1,4 @@
-"""A person's own video: follow the face, still the head, spot micro-expressions, classify them, report."""
+"""A person's own video: track the face, take off head motion, spot micro-expressions, classify them, report."""
 
 LIMITS = (
     "It finds small, quick movements of a face and names the class whose movements they resemble. It does not read "

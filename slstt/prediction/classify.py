@@ -1,8 +1,8 @@
 """One interval of a recording -> the flow the network wants, by the steps that make training clips.
 
-Frames are first laid onto the apex frame by `Watched.still`, so that the head rests. Then, as in slstt-preprocess: the
-square of the apex frame's landmarks (or the crop the weights were trained on), the apex-first choice of frames, made-up
-frames where the interval is short, and flow from the onset.
+Frames are first mapped onto the apex frame by `FaceMotion.stabilization`, so that the head does not move. Then, as in
+slstt-preprocess: the square of the apex frame's landmarks (or the crop the weights were trained on), the apex-first
+choice of frames, made-up frames where the interval is short, and flow from the onset.
 """
 
 import json
@@ -71,7 +71,7 @@ class _IntervalPlan:
     wanted: dict[int, int]
     """Frame number -> place."""
     rest: np.ndarray
-    """(3, 3): from the stilled frames onto the apex frame."""
+    """(3, 3): from the stabilized frames onto the apex frame."""
     take: Callable[[Picture, np.ndarray], Picture]
     eyes: float
     remarks: list[str]
@@ -80,7 +80,7 @@ class _IntervalPlan:
 
 def interval_flows(
     frames: IntervalFrames,
-    watched: FaceMotion,
+    motion: FaceMotion,
     intervals: Sequence[Interval],
     crop: Crop | None,
     config: PreprocessConfig,
@@ -94,24 +94,24 @@ def interval_flows(
     plans: dict[int, _IntervalPlan] = {}
     for index, interval in enumerate(intervals):
         try:
-            plans[index] = _plan(watched, interval, crop, config)
+            plans[index] = _plan(motion, interval, crop, config)
         except Unclassifiable as why:
             yield index, why
     for number, picture in frames(sorted({n for plan in plans.values() for n in plan.wanted})):
         for index in [index for index, plan in plans.items() if number in plan.wanted]:
             plan = plans[index]
-            plan.cuts[plan.wanted[number]] = plan.take(picture, (plan.rest @ _whole(watched.still[number]))[:2])
+            plan.cuts[plan.wanted[number]] = plan.take(picture, (plan.rest @ _whole(motion.stabilization[number]))[:2])
             if len(plan.cuts) == len(plan.wanted):
                 yield index, _flow(plans.pop(index), config, rife)
     for index in plans:
         yield index, Unclassifiable("a frame of it could not be read")
 
 
-def _plan(watched: FaceMotion, interval: Interval, crop: Crop | None, config: PreprocessConfig) -> _IntervalPlan:
+def _plan(motion: FaceMotion, interval: Interval, crop: Crop | None, config: PreprocessConfig) -> _IntervalPlan:
     numbers = [
         n
         for n in range(interval.onset, interval.offset + 1)
-        if np.isfinite(watched.still[n]).all() and np.isfinite(watched.landmarks[n]).all()
+        if np.isfinite(motion.stabilization[n]).all() and np.isfinite(motion.landmarks[n]).all()
     ]
     if interval.onset not in numbers:
         raise Unclassifiable(f"no face on its onset, frame {interval.onset}")
@@ -129,8 +129,8 @@ def _plan(watched: FaceMotion, interval: Interval, crop: Crop | None, config: Pr
         made = f"{len(plan.inserted)} of {len(plan.positions)} frames were made up"
         remarks.append(f"{made} ({config.interpolation.method}), since it is short")
     wanted = {numbers[at]: at for at in (0, place, len(numbers) - 1, *plan.needed)}
-    rest = np.linalg.inv(_whole(watched.still[apex]))
-    take, eyes = _cutter(watched.landmarks[apex], crop, config.crop.size)
+    rest = np.linalg.inv(_whole(motion.stabilization[apex]))
+    take, eyes = _cutter(motion.landmarks[apex], crop, config.crop.size)
     return _IntervalPlan(place, len(numbers) - 1, plan, wanted, rest, take, eyes, remarks)
 
 

@@ -151,7 +151,7 @@ def test_a_finished_recording_is_kept_and_a_changed_setting_does_only_what_it_mu
     (out / "source.txt").write_text(f"{path}\n")
 
     def not_again(*_: object) -> None:
-        raise AssertionError("it was watched before")
+        raise AssertionError("it was measured before")
 
     monkeypatch.setattr(predict, "measure_face_motion", not_again)
     before = (out / "report.html").stat().st_mtime_ns
@@ -165,11 +165,11 @@ def test_a_finished_recording_is_kept_and_a_changed_setting_does_only_what_it_mu
     (out / "report.html").unlink()  # a lost file is made again
     assert main([str(path), "--out", str(out), "--quiet", "flow.method=dis"]) == 0
     assert (out / "report.html").exists()
-    (out / "watched.npz").write_bytes(b"PK damaged")
+    (out / "face_motion.npz").write_bytes(b"PK damaged")
     assert (
         main([str(path), "--out", str(out), "--quiet"]) == 1
-    )  # seen to be damaged: watched again, which this test forbids
-    assert "it was watched before" in capsys.readouterr().err
+    )  # seen to be damaged: measured again, which this test forbids
+    assert "it was measured before" in capsys.readouterr().err
 
 
 def test_times_in_seconds_are_those_of_an_uneven_video(
@@ -200,13 +200,13 @@ def test_times_in_seconds_are_those_of_an_uneven_video(
     ("given", "frames"),
     [(None, 60), (GivenInterval(20), 40), (GivenInterval(20, 25, 30), 11), (GivenInterval(120), 0)],
 )
-def test_the_frames_to_be_watched_are_never_fewer_than_none(
+def test_the_frames_to_be_measured_are_never_fewer_than_none(
     given: GivenInterval | None, frames: int, tmp_path: Path
 ) -> None:
     path = encode(tmp_path / "stream.mkv", [np.zeros((64, 64, 3), np.uint8)] * 60)  # it does not say how many it has
     (recording,) = open_recordings(path)
     predictor = predict.Predictor(find_classifier("default"), PredictConfig(), given)
-    assert predictor.to_watch(recording) == frames
+    assert predictor.frames_to_measure(recording) == frames
 
 
 @pytest.mark.slow
@@ -310,7 +310,7 @@ def test_a_folder_of_frames_with_cached_flow_weights(frames: np.ndarray, tmp_pat
 def test_check_writes_nothing(finished: tuple[Path, Path], tmp_path: Path, capsys: Capture) -> None:
     assert main([str(finished[0]), "--out", str(tmp_path / "out"), "--check"]) == 0
     said = capsys.readouterr().out
-    assert "156 frames, 100 per second, 320 x 240: would be watched" in said
+    assert "156 frames, 100 per second, 320 x 240: would be processed" in said
     assert "nothing was written" in said
     assert not (tmp_path / "out").exists()
     assert main([str(finished[0]), "--out", str(finished[1]), "--video", "--check"]) == 0
