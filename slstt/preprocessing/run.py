@@ -1,4 +1,4 @@
-"""The tables and the manifest of an output folder; several data sets may share one, each run replaces its own rows."""
+"""One start of slstt-preprocess: all clips, and the tables and manifest of a folder, which data sets may share."""
 
 import importlib.util
 import os
