@@ -98,21 +98,18 @@ def motion_in_given_interval(
         problems.append(f"--offset {offset}: must come after --onset {onset}")
     if offset is not None and offset > last:
         problems.append(f"--offset {offset}: beyond the last frame of {recording.path}, {last}")
+    end = "the end" if offset is None else str(offset)
     if apex is not None and not (onset < apex and (offset is None or apex <= offset)):
-        problems.append(f"--apex {apex}: must come after --onset {onset} and not after --offset {_or_end(offset)}")
+        problems.append(f"--apex {apex}: must come after --onset {onset} and not after --offset {end}")
     if problems:
         raise ConfigError(*problems)
     measured = _measure(recording, onset, None if offset is None else offset + 1, advance, detector)
-    end = len(measured.frames) - 1
-    if end < max(onset + 1, apex or 0, offset or 0):
+    last = len(measured.frames) - 1
+    if last < max(onset + 1, apex or 0, offset or 0):
         wanted = ", ".join(f"--{k} {v}" for k, v in (("onset", onset), ("apex", apex), ("offset", offset)) if v)
-        raise ConfigError(f"{wanted}: {recording.path} ends with frame {end}")
+        raise ConfigError(f"{wanted}: {recording.path} ends with frame {last}")
     measured.check()
-    return measured.face_motion(measured.given_interval(onset, apex, end))
-
-
-def _or_end(number: int | None) -> str:
-    return "the end" if number is None else str(number)
+    return measured.face_motion(measured.given_interval(onset, apex, last))
 
 
 @dataclass(frozen=True)

@@ -97,12 +97,9 @@ def only_run(out: Path, dataset: str) -> Iterator[None]:
 
 
 def _replace_rows(path: Path, columns: tuple[str, ...], dataset: str, rows: list[tuple[str, ...]]) -> None:
-    others = [tuple(row[c] for c in columns) for row in _rows(path, columns) if row["dataset"] != dataset]
+    before = read_csv(path, columns) if path.exists() else []
+    others = [tuple(row[c] for c in columns) for row in before if row["dataset"] != dataset]
     write_csv(path, columns, sorted([*others, *rows]))
-
-
-def _rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    return read_csv(path, columns) if path.exists() else []
 
 
 ClipKey = tuple[str, str, str]
