@@ -22,7 +22,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 from slstt.errors import SlsttError
 
@@ -105,6 +105,7 @@ class Plan:
                 self.on_retry(died)
 
 
+@runtime_checkable
 class Pool(Protocol):
     """Workers that have begun with a plan."""
 
@@ -117,6 +118,7 @@ class Pool(Protocol):
         ...
 
 
+@runtime_checkable
 class Where(Protocol):
     """Where tasks are done: `Here`, `OnProcesses` or `ray_workers.OnRay`."""
 
