@@ -70,9 +70,9 @@ class _IntervalPlan:
     frames: FramePlan
     wanted: dict[int, int]
     """Frame number -> place."""
-    rest: np.ndarray
+    onto_apex: np.ndarray
     """(3, 3): from the stabilized frames onto the apex frame."""
-    take: Callable[[Picture, np.ndarray], Picture]
+    crop_face: Callable[[Picture, np.ndarray], Picture]
     eyes: float
     remarks: list[str]
     cuts: dict[int | float, Picture] = field(default_factory=dict)
@@ -100,7 +100,8 @@ def interval_flows(
     for number, picture in frames(sorted({n for plan in plans.values() for n in plan.wanted})):
         for index in [index for index, plan in plans.items() if number in plan.wanted]:
             plan = plans[index]
-            plan.cuts[plan.wanted[number]] = plan.take(picture, (plan.rest @ _whole(motion.stabilization[number]))[:2])
+            matrix = plan.onto_apex @ _whole(motion.stabilization[number])
+            plan.cuts[plan.wanted[number]] = plan.crop_face(picture, matrix[:2])
             if len(plan.cuts) == len(plan.wanted):
                 yield index, _flow(plans.pop(index), config, rife)
     for index in plans:
@@ -129,9 +130,9 @@ def _plan(motion: FaceMotion, interval: Interval, crop: Crop | None, config: Pre
         made = f"{len(plan.inserted)} of {len(plan.positions)} frames were made up"
         remarks.append(f"{made} ({config.interpolation.method}), since it is short")
     wanted = {numbers[at]: at for at in (0, place, len(numbers) - 1, *plan.needed)}
-    rest = np.linalg.inv(_whole(motion.stabilization[apex]))
-    take, eyes = _cutter(motion.landmarks[apex], crop, config.crop.size)
-    return _IntervalPlan(place, len(numbers) - 1, plan, wanted, rest, take, eyes, remarks)
+    onto_apex = np.linalg.inv(_whole(motion.stabilization[apex]))
+    crop_face, eyes = _crop_function(motion.landmarks[apex], crop, config.crop.size)
+    return _IntervalPlan(place, len(numbers) - 1, plan, wanted, onto_apex, crop_face, eyes, remarks)
 
 
 def _flow(plan: _IntervalPlan, config: PreprocessConfig, rife: Callable[[], Rife]) -> IntervalFlow | Unclassifiable:
@@ -152,7 +153,7 @@ def _flow(plan: _IntervalPlan, config: PreprocessConfig, rife: Callable[[], Rife
     )
 
 
-def _cutter(
+def _crop_function(
     landmarks: np.ndarray, crop: Crop | None, size: int
 ) -> tuple[Callable[[Picture, np.ndarray], Picture], float]:
     """(from a frame and its (2, 3) map onto the apex frame to the face, the paper's square or `crop`; the distance
@@ -160,38 +161,38 @@ def _cutter(
     """
     eyes = np.array([landmarks[36:42].mean(axis=0), landmarks[42:48].mean(axis=0)], np.float64)
     across = eyes[1] - eyes[0]
-    unit = float(np.hypot(*across))
-    if unit < 2:
-        raise Unclassifiable(f"the eyes lie {unit:.1f} pixels apart on its apex frame")
+    interocular = float(np.hypot(*across))
+    if interocular < 2:
+        raise Unclassifiable(f"the eyes lie {interocular:.1f} pixels apart on its apex frame")
     if crop is None:
         try:
             square = face_square(landmarks)
         except DataError as error:
             raise Unclassifiable(str(error)) from error
-        return lambda picture, still: cut(_laid(picture, still), square, size), unit * size / square[2]
+        return lambda picture, matrix: cut(_stabilized(picture, matrix), square, size), interocular * size / square[2]
 
     left, right, top, bottom = crop
-    # At the frame's own scale first, then resized as `cut` does: a warp alone would skip pixels of a large face.
-    own = (max(2, round((right - left) * unit)), max(2, round((bottom - top) * unit)))
+    # At the frame's scale first, then resized as `cut` does: a warp alone would skip pixels of a large face.
+    unscaled = (max(2, round((right - left) * interocular)), max(2, round((bottom - top) * interocular)))
     width = max(2, round(size * (right - left) / (bottom - top)))
-    turn = np.array([[across[0], across[1]], [-across[1], across[0]]]) / unit  # the eyes' line becomes level
-    corner = np.array([left, top]) * unit
+    turn = np.array([[across[0], across[1]], [-across[1], across[0]]]) / interocular  # the eyes' line becomes level
+    corner = np.array([left, top]) * interocular
     level = np.eye(3)
     level[:2, :2], level[:2, 2] = turn, -turn @ eyes.mean(axis=0) - corner
 
-    def take(picture: Picture, still: np.ndarray) -> Picture:
-        piece = _warp(picture, (level @ _whole(still))[:2], own)
-        method = cv2.INTER_AREA if size < own[1] else cv2.INTER_CUBIC
+    def crop_by_eyes(picture: Picture, matrix: np.ndarray) -> Picture:
+        piece = _warp(picture, (level @ _whole(matrix))[:2], unscaled)
+        method = cv2.INTER_AREA if size < unscaled[1] else cv2.INTER_CUBIC
         return np.asarray(cv2.resize(piece, (width, size), interpolation=method), np.uint8)
 
-    return take, size / (bottom - top)
+    return crop_by_eyes, size / (bottom - top)
 
 
-def _laid(picture: Picture, still: np.ndarray) -> Picture:
+def _stabilized(picture: Picture, matrix: np.ndarray) -> Picture:
     """The frame moved so that the head is where it is on the apex frame."""
-    if np.abs(still - np.eye(3)[:2]).max() < 1e-9:
+    if np.abs(matrix - np.eye(3)[:2]).max() < 1e-9:
         return picture
-    return _warp(picture, still, (picture.shape[1], picture.shape[0]))
+    return _warp(picture, matrix, (picture.shape[1], picture.shape[0]))
 
 
 def _warp(picture: Picture, matrix: np.ndarray, size: tuple[int, int]) -> Picture:
@@ -320,7 +321,7 @@ def _load_models(path: Path) -> tuple[SLSTT, ModelInput]:
 
 
 def _models_of_run(run: Path) -> tuple[list[Path], list[str]]:
-    """The model files of a run of slstt-train (or of slstt-pretrain), and what is to be said about them."""
+    """The model files of a run of slstt-train (or of slstt-pretrain), and remarks on them."""
     if (run / "model.safetensors").is_file():
         return [run / "model.safetensors"], []
     found = sorted(run.glob("folds/*/model.safetensors"))
@@ -358,9 +359,11 @@ def read_settings(classifier: IntervalClassifier, overrides: Sequence[str]) -> t
 
     Raises ConfigError listing everything wrong.
     """
-    own, remarks = _of_weights(classifier)
+    sections, remarks = _of_weights(classifier)
     frames = classifier.wanted.frames
-    before = [f"{section}.{key}={json.dumps(value)}" for section in SECTIONS for key, value in own[section].items()]
+    before = [
+        f"{section}.{key}={json.dumps(value)}" for section in SECTIONS for key, value in sections[section].items()
+    ]
     problems, settings = Problems(), PredictConfig()
     given = {
         value.strip() for name, _, value in (o.partition("=") for o in overrides) if name.strip() == "frames.count"
