@@ -165,14 +165,14 @@ def _read_cache(data: Data, image_size: int) -> FlowData:
     frames = headers[0].frames
     size = frames * 2 * image_size**2 * 2  # float16
     return FlowData(
-        keys,
-        labels,
-        protocol.classes,
-        _data_fingerprint(keys, labels, fingerprints),
-        fingerprints,
-        frames,
-        2,
-        image_size,
+        keys=keys,
+        labels=labels,
+        classes=protocol.classes,
+        fingerprint=_data_fingerprint(keys, labels, fingerprints),
+        fingerprints=fingerprints,
+        frames=frames,
+        channels=2,
+        image_size=image_size,
         paths=paths,
         capacity=int(data.memory_gb * 1e9 // size),
     )
@@ -200,14 +200,14 @@ def _read_maps(data: Data, image_size: int) -> FlowData:
     labels = tuple(protocol.classes.index(maps.labels[row]) for row in rows)
     fingerprints = tuple(hashlib.sha256(picture.tobytes()).hexdigest()[:16] for picture in pictures)
     return FlowData(
-        keys,
-        labels,
-        protocol.classes,
-        _data_fingerprint(keys, labels, fingerprints),
-        fingerprints,
-        1,
-        3,
-        image_size,
+        keys=keys,
+        labels=labels,
+        classes=protocol.classes,
+        fingerprint=_data_fingerprint(keys, labels, fingerprints),
+        fingerprints=fingerprints,
+        frames=1,
+        channels=3,
+        image_size=image_size,
         left_out=tuple(left_out(protocol, maps.keys)),
         held={i: torch.from_numpy(picture[None]) for i, picture in enumerate(pictures)},
     )
