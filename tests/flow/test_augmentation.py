@@ -39,6 +39,14 @@ def test_mirroring_flips_left_and_right_turns_the_sign_of_u_and_is_its_own_inver
     assert torch.equal(mirror(mirror(maps)), maps)
 
 
+def test_published_maps_are_mirrored_as_255_minus_u_in_bytes() -> None:
+    raw = torch.randint(0, 256, (4, 1, 3, 6, 6))
+    u, v, strain = raw.flip(-1).unbind(2)
+    expected = torch.stack((255 - u, v, strain), 2) / 127.5 - 1
+    # 255 - u and -(u / 127.5 - 1) differ by the rounding of one float32 division.
+    torch.testing.assert_close(mirror(raw / 127.5 - 1), expected, rtol=0, atol=2e-7)
+
+
 def test_a_spot_that_moves_right_moves_left_in_the_mirror() -> None:
     torch.testing.assert_close(mirror(bump(6, -3, 2, 1)), bump(-6, -3, -2, 1))
 
