@@ -14,7 +14,7 @@ STRONGEST = 0.2
 """Share of the face whose flow counts: an expression moves a part of it, and the rest holds only noise."""
 
 
-def spot_apex(
+def apex_place(
     frames: UInt8[ndarray, "n h w"], landmarks: Num[ndarray, "68 2"], smoothing: float = 0.04
 ) -> tuple[int, Float64[ndarray, " n"]]:
     """The place of the apex among `frames` (the onset is place 0) and the smoothed strength of every place.
