@@ -1,4 +1,4 @@
-"""From flow to the three-channel pictures the network sees, in batches, on the flow's own device.
+"""From flow to the network's pictures: u, v and magnitude or strain, the colour wheel and its scaling, normalisation.
 
 Shapes in this file: B clips, T frames, H x W pixels. Flow is (B, T, 2, H, W) in pixels, u right and v down.
 """
