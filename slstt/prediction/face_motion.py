@@ -52,7 +52,7 @@ class FaceMotion:
 LAG = 0.12
 """Seconds between the two frames whose difference is the intensity."""
 APEX_SMOOTHING = 0.04
-"""Smoothing of the curve on which the apex of a given interval is looked for, as a share of its length."""
+"""Smoothing of the curve on which the apex of a given interval is spotted, as a share of its length."""
 
 
 def _nothing(count: int) -> None:

@@ -1,4 +1,4 @@
-"""Synthetic faces: brows, eyes, nose, mouth, skin and light of a subject, and the 68 landmarks that go with them.
+"""Who a synthetic subject is: proportions, colours and light, and the 68 landmarks that follow from them.
 
 Face coordinates: origin between the eyes, x to the picture's right, y down, unit the interocular distance.
 """
