@@ -247,7 +247,7 @@ def locate(layout: ReleaseLayout, root: Path, annotations: Path | None, rank: Ca
 
 def unnamed_remarks(dataset: str, found: Survey) -> list[Remark]:
     """One remark for each folder that holds names which are not UTF-8."""
-    reason = "holds a name that is not UTF-8 or has control characters; not looked at, rename it"
+    reason = "holds a name that is not UTF-8 or has control characters; not read, rename it"
     return [Remark(dataset, "", "", "unreadable_name", f"{path} {reason}", "ignored") for path in found.unnamed]
 
 

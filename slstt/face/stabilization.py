@@ -1,4 +1,4 @@
-"""Stabilization: head motion is measured on small patches of the face, tracked from a key frame on, and taken off.
+"""Stabilization: small patches of the face tracked from the key frame, and the similarity that removes head motion.
 
 dlib's points jitter by about half a pixel, as much as a micro-expression moves; patches tracked by Lucas and Kanade's
 method do not. Their motion against a key frame is split in two: the similarity that most of the face shares is head
@@ -40,7 +40,7 @@ _CRITERIA = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 15, 0.01)
 
 @dataclass(frozen=True)
 class Stabilized:
-    """The stabilization of one frame.
+    """One stabilized frame.
 
     `matrix` (2, 3) maps its pixels onto the first frame with a face. `moved` (R, 2) float32 is the motion of each
     patch on the stabilized face, in thousandths of the interocular distance, against an unknown but constant start.

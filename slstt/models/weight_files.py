@@ -206,7 +206,7 @@ def torchvision_weights(source: str | Path) -> Any | None:
     try:
         return _models().get_weight(name)
     except (ValueError, KeyError) as error:
-        raise WeightsError(f"model.pretrained: torchvision knows no weights {name}; try {IMAGENET}") from error
+        raise WeightsError(f"model.pretrained: torchvision has no weights {name}; try {IMAGENET}") from error
 
 
 def torchvision_sizes(source: str | Path) -> dict[str, Any]:

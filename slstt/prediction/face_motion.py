@@ -253,7 +253,7 @@ class _MeasuredRecording:
         if broken:
             at = ", ".join(f"{times[n]:.2f} s" for n in broken[:5]) + (", ..." if len(broken) > 5 else "")
             lines.append(
-                f"{path}: the face cannot be stabilized at {at} ({len(broken)} times; quick or blurred motion); "
+                f"{path}: stabilization failed at {at} ({len(broken)} times; quick or blurred motion); "
                 "no interval spans these"
             )
         if changes:

@@ -121,7 +121,7 @@ def _read_cache(data: Data, image_size: int) -> FlowData:
     problems, found, used = [], {}, set()
     for root in roots(data):
         if not is_file(root / "index.csv"):
-            problems.append(f"{root}: no index.csv; run slstt-preprocess --out {root} first, or mend data.root")
+            problems.append(f"{root}: no index.csv; run slstt-preprocess --out {root} first, or correct data.root")
             continue
         # An unfinished run's index may list no clip yet, so every data set of the protocol is asked for.
         problems += manifest_problems(root, protocol.datasets)
@@ -155,7 +155,7 @@ def _read_cache(data: Data, image_size: int) -> FlowData:
     if not problems and not keys:
         problems.append(
             f"{', '.join(map(str, roots(data)))}: no clip of the protocol {data.protocol} "
-            f"(data sets {', '.join(protocol.datasets)}); mend data.protocol or data.root"
+            f"(data sets {', '.join(protocol.datasets)}); correct data.protocol or data.root"
         )
     if problems:
         raise DataError(*problems)
@@ -187,7 +187,7 @@ def _read_maps(data: Data, image_size: int) -> FlowData:
     if not rows:
         raise DataError(
             f"{root}: no clip of the protocol {data.protocol}; the maps are of {', '.join(maps.datasets)}, "
-            f"{data.protocol} takes {', '.join(protocol.datasets)}; mend data.protocol"
+            f"{data.protocol} takes {', '.join(protocol.datasets)}; correct data.protocol"
         )
     pictures = maps.maps[rows]
     if pictures.shape[-2:] != (image_size, image_size):

@@ -144,7 +144,7 @@ def test_a_trained_run_is_evaluated_and_looked_into(tmp_path: Path, capsys: pyte
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["n"] == 9 and metrics["folds"] == {"expected": 3, "missing": []}
     page = (run / "report.html").read_text()
-    assert (run / "figures" / "attention.png").exists() and "What the network looked at" in page
+    assert (run / "figures" / "attention.png").exists() and "Attention of the network" in page
     assert page.count("data:image/png") >= 2  # flow maps of mistakes, and the attention
 
 

@@ -310,7 +310,7 @@ def test_a_folder_of_frames_with_cached_flow_weights(frames: np.ndarray, tmp_pat
 def test_check_writes_nothing(finished: tuple[Path, Path], tmp_path: Path, capsys: Capture) -> None:
     assert main([str(finished[0]), "--out", str(tmp_path / "out"), "--check"]) == 0
     said = capsys.readouterr().out
-    assert "156 frames, 100 per second, 320 x 240: would be processed" in said
+    assert "156 frames, 100 per second, 320 x 240: would be analysed" in said
     assert "nothing was written" in said
     assert not (tmp_path / "out").exists()
     assert main([str(finished[0]), "--out", str(finished[1]), "--video", "--check"]) == 0

@@ -407,7 +407,7 @@ def test_an_id_in_the_index_cannot_lead_out_of_the_run_folder(flow_root: Path, t
     (root / "index.csv").write_text(rows.replace("smic,s01,", f"smic,{subject},"))
     assert main(arguments(root, tmp_path / "inner" / "runs" / "x")) == 3
     said = capsys.readouterr().err
-    assert "index.csv: line 2: subject: " in said and "mend it or run slstt-preprocess again" in said
+    assert "index.csv: line 2: subject: " in said and "correct it or run slstt-preprocess again" in said
     assert "Traceback" not in said and not (tmp_path / "inner" / "runs").exists()
     assert [path.name for path in tmp_path.rglob("*predictions.csv")] == []
 

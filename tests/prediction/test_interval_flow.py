@@ -1,4 +1,4 @@
-"""From an interval to flow: the same bits as slstt-preprocess makes, no head motion, the crop where it belongs."""
+"""From an interval to flow: the same bits as slstt-preprocess makes, the head stabilized, the crop where it belongs."""
 
 import csv
 from collections.abc import Callable, Iterator
