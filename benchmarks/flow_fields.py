@@ -7,17 +7,17 @@ import time
 
 import numpy as np
 
+from slstt.config.pretrain import Fields
 from slstt.datasets.synthetic.action_units import place
+from slstt.datasets.synthetic.clips import displacement
 from slstt.datasets.synthetic.faces import canonical_landmarks
-from slstt.datasets.synthetic.flow_fields import FIELD_UNITS, FieldSettings, draw
-from slstt.datasets.synthetic.motion import displacement
+from slstt.datasets.synthetic.flow_fields import FIELD_UNITS, draw
 
 
 def main() -> None:
     for frames, resolution, count in ((1, 28, 4000), (11, 28, 500), (1, 112, 300)):
-        settings = FieldSettings(frames=frames, resolution=resolution)
         started, used = time.perf_counter(), time.process_time()
-        fields = draw(settings, count, seed=0)
+        fields = draw(Fields(frames=frames), count, seed=0, resolution=resolution)
         seconds, used = time.perf_counter() - started, time.process_time() - used
         sites = place(FIELD_UNITS, canonical_landmarks())
         column = [FIELD_UNITS.index(unit) for unit in sites.unit]

@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -29,14 +30,16 @@ import torch
 from flow_accuracy import error_and_share, quartiles
 from known_motion import FACES, Scene, moving, portrait_scenes, read_portraits, rendered_scenes, true_flow
 
+from slstt.config.preprocess import InterpolationMethod
 from slstt.datasets.synthetic import Plan, render
 from slstt.datasets.synthetic.clips import SyntheticClip, landmarks
 from slstt.datasets.synthetic.portrait import Portrait
 from slstt.errors import SlsttError
 from slstt.face.crop import cut, face_square, runs_past
-from slstt.flow.interpolation import METHODS, Rife, fill
+from slstt.flow.interpolation import Rife, fill
 from slstt.flow.optical_flow import onset_flow
 
+METHODS = get_args(InterpolationMethod)
 TRUE = "true frame"
 HALFWAY_UNITS = ((1, 2, 5), (4,), (6, 12), (14,))
 """Combinations of action units for --halfway: brows up, brows down, a smile, a dimple."""

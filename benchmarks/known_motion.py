@@ -17,8 +17,7 @@ import numpy as np
 
 from slstt.datasets.synthetic import Plan, render
 from slstt.datasets.synthetic.action_units import EMOTIONS
-from slstt.datasets.synthetic.clips import SyntheticClip, landmarks
-from slstt.datasets.synthetic.motion import Pose, action_field, inverse, look_up
+from slstt.datasets.synthetic.clips import Pose, SyntheticClip, action_field, inverse, landmarks, look_up
 from slstt.errors import DataError
 from slstt.face.crop import BROW, CHIN, LOWER_LIP, cut, face_square, runs_past
 from slstt.face.landmarks import LandmarkDetector

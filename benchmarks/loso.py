@@ -89,8 +89,13 @@ def executors(root: Path, folder: Path, folds: int, epochs: int) -> None:
 def resuming(folder: Path) -> None:
     for name, overrides in {
         "demo": ["--config", "configs/demo.yaml"],
-        "paper, LSTM, blocks frozen": ["--config", "configs/paper/cde.yaml"],
-        "ViT-B/16 and LSTM, everything learns": ["--config", "configs/paper/cde.yaml", "encoder.trainable=all"],
+        "paper, LSTM, blocks frozen": ["--config", "configs/paper/slstt.yaml", "data.protocol=cde"],
+        "ViT-B/16 and LSTM, everything learns": [
+            "--config",
+            "configs/paper/slstt.yaml",
+            "data.protocol=cde",
+            "encoder.trainable=all",
+        ],
     }.items():
         settings = load_config(TrainConfig, Path(overrides[1]), [*overrides[2:], "model.pretrained=null"])
         model = make_model(settings, 3)
@@ -115,7 +120,9 @@ def resuming(folder: Path) -> None:
 
 def paper_fold() -> None:
     """One step of the published recipe on stored features; the whole fold follows by counting steps."""
-    settings = load_config(TrainConfig, Path("configs/paper/cde.yaml"), ["model.pretrained=null"])
+    settings = load_config(
+        TrainConfig, Path("configs/paper/slstt.yaml"), ["data.protocol=cde", "model.pretrained=null"]
+    )
     model = make_model(settings, 3).train()
     state = FoldState(model, settings.training)
     batch = settings.training.batch_size

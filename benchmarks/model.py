@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from slstt.models.slstt import SLSTT
-from slstt.models.weight_naming import translate
+from slstt.models.weight_files import translate
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 SIZE, WIDTH, DEPTH, PATCH = 384, 768, 12, 16

@@ -29,6 +29,7 @@ import cv2
 import dlib
 import numpy as np
 
+from slstt import workers
 from slstt.config.preprocess import PreprocessConfig
 from slstt.datasets import read_release, synthetic
 from slstt.datasets.clips import Clip, Release
@@ -39,7 +40,6 @@ from slstt.files import write_csv
 from slstt.flow.interpolation import IFNet, Rife, fill
 from slstt.flow.optical_flow import onset_flow
 from slstt.images import read_image
-from slstt.preprocessing import workers
 from slstt.preprocessing.clip import nearest_place, plan_frames, present
 from slstt.preprocessing.run import PreprocessingResult, preprocess
 

@@ -30,13 +30,13 @@ import numpy as np
 from scipy.ndimage import uniform_filter1d
 from scipy.signal import find_peaks
 
-from slstt.datasets.synthetic.recordings import Expression, draw_recording, write_recording
+from slstt.config.preprocess import Spotting
+from slstt.datasets.synthetic.recordings import Expression, draw_recording, write_recording, write_video
 from slstt.face.crop import MEASURED_SIDE, cut, face_mask, face_square
 from slstt.face.landmarks import LandmarkDetector
 from slstt.flow.optical_flow import FARNEBACK
 from slstt.prediction.face_motion import measure_face_motion
 from slstt.prediction.recording import Recording, open_recordings
-from slstt.prediction.spotting import SpottingSettings
 
 Span = tuple[int, int, int]
 """Onset, apex, offset."""
@@ -141,7 +141,7 @@ def peaks(curve: np.ndarray, share: float, rate: float) -> list[Span]:
 
 
 def compare(difficulty: float, arguments: argparse.Namespace) -> None:
-    detector, settings = LandmarkDetector(), SpottingSettings(threshold=arguments.threshold)
+    detector, settings = LandmarkDetector(), Spotting(threshold=arguments.threshold)
     ways: dict[tuple[str, float], Count] = {}
 
     def add(name: str, value: float, found: Sequence[Span], truth: Sequence[Expression], seconds: float) -> None:
@@ -179,14 +179,13 @@ def cost(arguments: argparse.Namespace) -> None:
     drawn = draw_recording(20, arguments.seed, difficulty=0.5, head=arguments.head, grey=True)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "long.mp4"
-        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), drawn.rate, (640, 480))
-        pictures = [cv2.imencode(".jpg", picture[..., ::-1])[1] for _, picture in drawn.frames()]
-        for number in range(round(arguments.minutes * 60 * drawn.rate)):
-            writer.write(np.asarray(cv2.imdecode(pictures[number % len(pictures)], cv2.IMREAD_COLOR)))
-        writer.release()
-        del pictures
+        packed = [cv2.imencode(".jpg", picture[..., ::-1])[1] for _, picture in drawn.frames()]
+        numbers = (n % len(packed) for n in range(round(arguments.minutes * 60 * drawn.rate)))
+        pictures = (np.asarray(cv2.imdecode(packed[n], cv2.IMREAD_COLOR))[..., ::-1] for n in numbers)
+        write_video(path, pictures, drawn.rate)
+        del packed
         (recording,) = open_recordings(path)
-        detector, frames = LandmarkDetector(), recording.count or 0
+        detector, frames = LandmarkDetector(), recording.count
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         started = time.perf_counter()
         watched = measure_face_motion(recording, detector=detector)
@@ -207,7 +206,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=100.0, help="frames per second")
     parser.add_argument("--head", type=float, default=6.0, help="sway to either side, pixels")
     parser.add_argument("--suffix", default=".avi", help=".avi: Motion JPEG of quality 95; .mp4: MPEG-4; '': PNG")
-    parser.add_argument("--threshold", type=float, default=SpottingSettings().threshold)
+    parser.add_argument("--threshold", type=float, default=Spotting().threshold)
     parser.add_argument("--alone", action="store_true", help="leave the simple ways out")
     parser.add_argument("--cost", action="store_true", help="measure speed and memory instead")
     parser.add_argument("--minutes", type=float, default=10.0)

@@ -28,7 +28,7 @@ from slstt.config.train import TrainConfig
 from slstt.models.slstt import SLSTT, set_trainable
 from slstt.training.folds import leave_one_subject_out
 from slstt.training.inputs import FlowData, FlowInputs, FrozenFeatures, compute_features, open_features, read_data
-from slstt.training.trainer import make_slstt, train_fold
+from slstt.training.trainer import FoldSetup, make_slstt, train_fold
 
 CPU = torch.device("cpu")
 
@@ -56,7 +56,7 @@ def run_loso(settings: TrainConfig, data: FlowData, folder: Path, stored: bool) 
     else:
         inputs = FlowInputs(data, settings, CPU, ())
     for fold in leave_one_subject_out(data.keys):
-        trained = train_fold(fold, data, settings, inputs, folder / fold.name, CPU)
+        trained = train_fold(FoldSetup(fold, data, settings, inputs, folder / fold.name, CPU))
         assert trained is not None
         found.append(trained.probabilities)
     return time.process_time() - begun, np.concatenate(found)
@@ -83,7 +83,7 @@ def loso(subjects: int, clips: int, epochs: int) -> None:
 
 def full(clips: int, folds: int, epochs: int) -> None:
     """ViT-B/16, 384 pixels, 11 frames: encoder per clip and learning step measured, the rest counted."""
-    settings = load_config(TrainConfig, Path("configs/paper/casme2_sde.yaml"), ["model.pretrained=null"])
+    settings = load_config(TrainConfig, Path("configs/paper/slstt.yaml"), ["model.pretrained=null"])
     model = SLSTT(**settings.model.model_dump(exclude={"pretrained"}))
     set_trainable(model, "norm")
     frames = torch.randn(11, 3, 384, 384)
@@ -165,8 +165,8 @@ def main() -> None:
         print("|---|---|---|---|---|")
         road("configs/demo.yaml", [], 64)
         every = [f"training.augment.{change}" for change in ("mirror=true", "rotate=5", "zoom=0.1", "jitter=0.5")]
-        road("configs/paper/casme2_sde.yaml", ["encoder.trainable=all"], 384)
-        road("configs/paper/casme2_sde.yaml", ["encoder.trainable=all", *every], 384)
+        road("configs/paper/slstt.yaml", ["encoder.trainable=all"], 384)
+        road("configs/paper/slstt.yaml", ["encoder.trainable=all", *every], 384)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from typing import Any
 
 from pydantic import Field
 
-from slstt.cli import command
+from slstt import cli
 from slstt.config.load import Section, load_config
 from slstt.errors import ConfigError, SlsttError
 from slstt.evaluation.compare import compare
@@ -66,11 +66,11 @@ class Ablation(Section):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = command.parser("ablate", __doc__ or "", EXAMPLES)
+    parser = cli.parser("ablate", __doc__ or "", EXAMPLES)
     parser.add_argument("ablation", type=Path, help="the YAML file of variants")
     parser.add_argument("--table-only", action="store_true", help="run nothing, show what is finished")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="for slstt-train, in every variant")
-    return command.run(parser, _ablate, argv)
+    return cli.run(parser, _ablate, argv)
 
 
 def _ablate(arguments: argparse.Namespace) -> int:
@@ -80,7 +80,7 @@ def _ablate(arguments: argparse.Namespace) -> int:
     failed = []
     for name, variant in ablation.variants.items():
         code = 0 if arguments.table_only else _run_variant(ablation, name, variant, arguments)
-        if code == command.INTERRUPTED:
+        if code == cli.INTERRUPTED:
             return code
         if code != 0:
             failed.append(name)

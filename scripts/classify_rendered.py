@@ -17,9 +17,8 @@ from slstt.evaluation.metrics import uf1
 from slstt.face.landmarks import LandmarkDetector
 from slstt.flow.interpolation import Rife
 from slstt.images import read_image
-from slstt.prediction.classify import IntervalFlow, IntervalFrames, find_classifier, interval_flows
+from slstt.prediction.classify import IntervalFlow, IntervalFrames, find_classifier, interval_flows, read_settings
 from slstt.prediction.face_motion import FaceMotion, Interval
-from slstt.prediction.settings import read_settings
 
 
 def main() -> None:
@@ -45,7 +44,8 @@ def main() -> None:
         (face, *_) = detector.detect(read_image(clip.frames[numbers[apex]]), upsample=1)
         count = len(numbers)
         still, none = np.repeat(np.eye(3)[None, :2], count, 0), np.zeros(count)
-        watched = FaceMotion(100.0, np.repeat(face.landmarks[None], count, 0), still, none, none, (), ())
+        times, landmarks = np.arange(count) / 100, np.repeat(face.landmarks[None], count, 0)
+        watched = FaceMotion(100.0, times, landmarks, still, none, none, (), ())
         interval = Interval(onset, apex, offset, 0.0, "given")
         ((_, made),) = interval_flows(_frames(clip), watched, [interval], classifier.crop, config, rife)
         if not isinstance(made, IntervalFlow):

@@ -31,7 +31,15 @@ def run(name: str, maps: Path, out: Path, seed: int) -> None:
     folder = out / name / f"seed{seed}"
     if (folder / "predictions.csv").exists():
         return
-    words = ["--config", f"configs/flow_maps/{name}.yaml", "--out", str(folder), "--quiet", f"data.root={maps}"]
+    words = [
+        "--config",
+        f"configs/flow_maps/{name}.yaml",
+        "--out",
+        str(folder),
+        "--quiet",
+        f"data.root={maps}",
+        "data.protocol=cde_casme2_smic",
+    ]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     ended = subprocess.run(
         ["slstt-train", *words, f"run.seed={seed}", "run.executor=serial"], stdout=subprocess.DEVNULL

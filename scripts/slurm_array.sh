@@ -1,7 +1,7 @@
 #!/bin/bash
 # Leave-one-subject-out as a plain job array: each job trains its share of the folds into one run folder on a shared disk.
 # Submit from a checkout or any folder; what stands in CAPITALS is yours:
-#   sbatch --array=1-8 scripts/slurm_array.sh configs/paper/cde.yaml RUN data.root=PREPROCESSED
+#   sbatch --array=1-8 scripts/slurm_array.sh configs/paper/slstt.yaml RUN data.protocol=cde data.root=PREPROCESSED
 # A job that was lost or ran out of time: submit the same line again; finished folds are skipped, others continue.
 #SBATCH --job-name=slstt
 #SBATCH --ntasks=1

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Leave-one-subject-out on a Ray cluster over the allocated nodes: folds are handed out as workers become free, and a
 # lost node's folds go on elsewhere. Data and run folder must lie on a disk that all nodes see.
-#   sbatch --nodes=4 scripts/slurm_ray.sh configs/paper/cde.yaml RUN data.root=PREPROCESSED
+#   sbatch --nodes=4 scripts/slurm_ray.sh configs/paper/slstt.yaml RUN data.protocol=cde data.root=PREPROCESSED
 # Needs pip install 'slstt[ray]' on every node. Submitting the same line again continues the run.
 #SBATCH --job-name=slstt-ray
 #SBATCH --nodes=2

@@ -24,7 +24,7 @@ from slstt.files import write_csv
 from slstt.training.classifiers import classify_fold
 from slstt.training.folds import Fold
 from slstt.training.inputs import FlowData, FlowInputs, read_data
-from slstt.training.trainer import train_fold
+from slstt.training.trainer import FoldSetup, train_fold
 
 CONFIG = Path("configs/synthetic_clip.yaml")
 HELD_OUT = 8
@@ -54,10 +54,8 @@ def held_out_uf1(data: FlowData, settings: TrainConfig, subjects: list[str], out
     )
     fold, device = Fold("smic", "held-out", train, (), test), torch.device("cpu")
     inputs = FlowInputs(data, settings, device, fold.train)
-    if settings.classifier.trained_at_once:
-        trained = classify_fold(fold, data, settings, inputs, device)
-    else:
-        trained = train_fold(fold, data, settings, inputs, out, device)
+    setup = FoldSetup(fold, data, settings, inputs, out, device)
+    trained = classify_fold(setup) if settings.classifier.trained_at_once else train_fold(setup)
     assert trained is not None
     true, said = [data.classes[data.labels[i]] for i in test], trained.probabilities.argmax(1)
     return uf1(true, [data.classes[i] for i in said], data.classes)

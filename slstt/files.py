@@ -1,36 +1,43 @@
 """Files that are either whole or absent: written under a temporary name, then moved into place."""
 
 import csv
+import fcntl
 import hashlib
+import io
 import json
 import os
-import tempfile
+import secrets
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from slstt.errors import DataError
+from slstt.errors import ConfigError, DataError, SlsttError
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; when the block ends well, move it into place.
 
-    An exception, a full disk or a kill leaves `path` as it was. Raises DataError where the folder cannot be written.
+    An exception, a full disk or a kill leaves `path` as it was. The file's mode follows the umask, like that of any
+    new file. Raises DataError where the folder cannot be written.
     """
+    # Shortened, so that the temporary name is never longer than a name may be where `path` itself is not.
+    stem = path.name.encode()[:100].decode(errors="ignore")
+    part = path.with_name(f".{stem}.{secrets.token_hex(8)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        os.close(handle)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror}); free space or choose another folder") from error
-    part = Path(name)
+        # The system applies the umask here. tempfile's files are for their owner alone, and asking for the umask means
+        # changing it for a moment, in every thread.
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", error)
+        raise DataError(f"{path}: cannot be written ({reason}); free space or choose another folder") from error
     try:
         yield part
         with part.open("rb") as written:
             os.fsync(written.fileno())
-        part.chmod(0o644)
         part.replace(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror}); free space or choose another folder") from error
@@ -58,17 +65,26 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
         writer.writerows([str(cell).replace("\r", " ") for cell in row] for row in rows)
 
 
-def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+MOST_CSV_BYTES = 256 * 2**20
+"""Of a CSV file; the largest known, landmarks of a hundred thousand clips, has half of it."""
+
+
+def read_csv(path: Path, columns: Sequence[str], one_line: bool = False) -> list[dict[str, str]]:
     """Read a CSV file as text rows; every cell stays text, so `006` keeps its zeros.
 
-    Raises DataError where the file is missing, is not text, lacks one of `columns`, or has a row of another length.
+    With `one_line` a cell that runs over several lines is refused: it is a quote that was never closed and has
+    swallowed rows. Raises DataError where the file is missing, is not text, is too large, lacks one of `columns`, or
+    has a row of another length.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = list(csv.reader(stream, strict=True))
+        with path.open("rb") as stream:
+            raw = stream.read(MOST_CSV_BYTES + 1)
+        if len(raw) > MOST_CSV_BYTES:
+            raise DataError(f"{path}: larger than {MOST_CSV_BYTES // 2**20} MB, the most that is read")
+        rows = list(csv.reader(io.StringIO(raw.decode("utf-8-sig"), newline=""), strict=True))
     except FileNotFoundError as error:
         raise DataError(f"{path}: not found") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:  # ValueError: not UTF-8, or a path with a NUL
         raise DataError(f"{path}: unreadable as CSV ({error})") from error
     if not rows:
         raise DataError(f"{path}: empty; expected a header with {', '.join(columns)}")
@@ -80,9 +96,22 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         for number, row in enumerate(rows[1:], start=2)
         if row and len(row) != len(header)
     ]
+    problems += [
+        f'{path}: line {number}: a cell runs over several lines; close its quote (")'
+        for number, row in enumerate(rows, start=1)
+        if one_line and any("\n" in cell or "\r" in cell for cell in row)
+    ]
     if problems:
         raise DataError(*problems)
     return [dict(zip(header, row, strict=True)) for row in rows[1:] if row]
+
+
+def is_file(path: Path) -> bool:
+    """Whether `path` is a file; no, rather than an error, for a path that no system can hold (too long, with a NUL)."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def sha256(path: Path) -> str:
@@ -95,3 +124,44 @@ def fingerprint(settings: Mapping[str, Any]) -> str:
     """A short hexadecimal name of `settings` (JSON values, paths, nested): equal settings, equal name."""
     text = json.dumps(settings, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@contextmanager
+def locked(
+    path: Path,
+    *,
+    shared: bool = False,
+    wait: float | None = None,
+    busy: str = "",
+    needed: bool = True,
+    fix: str = "choose another --out",
+    error: type[SlsttError] = DataError,
+) -> Iterator[None]:
+    """Hold the lock file `path`, alone or `shared`; the kernel gives it back when this process ends, however it ends.
+
+    `wait` is in seconds, None for ever; afterwards ConfigError(`busy`). Raises `error` with `fix` where the file
+    cannot be made, and where the file system has no locks, unless it goes without (not `needed`).
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as problem:
+        raise error(f"{path.parent}: cannot be written ({problem.strerror}); {fix}") from problem
+    try:
+        until = None if wait is None else time.monotonic() + wait
+        while True:
+            try:
+                fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if until is not None and time.monotonic() >= until:
+                    raise ConfigError(busy) from None
+                time.sleep(0.05)
+            except OSError as problem:
+                if not needed:
+                    break
+                reason = f"this file system offers no locks ({problem.strerror}); mount it with flock or {fix}"
+                raise error(f"{path}: {reason}") from problem
+        yield
+    finally:
+        os.close(handle)

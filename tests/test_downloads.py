@@ -21,11 +21,8 @@ def clean_environment(monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def fetched():
-    try:
-        return rife_weights()
-    except WeightsError as error:
-        pytest.skip(str(error))
+def fetched(official_rife):
+    return official_rife
 
 
 def test_cache_folder(monkeypatch, tmp_path):
@@ -117,7 +114,43 @@ def test_an_unwritable_cache_names_the_setting(monkeypatch, tmp_path):
         rife_weights()
 
 
-def _ask(folder, log):
+def test_altered_weights_are_not_used(broken_pip, fetched, monkeypatch):
+    """One value changed: still a whole safetensors file, of the right shapes, that computes other pictures."""
+    from safetensors.numpy import load_file, save_file
+
+    from slstt.flow.interpolation import Rife
+
+    broken_pip.mkdir()
+    stored = broken_pip / fetched.name
+    tensors = load_file(fetched)
+    first = next(iter(tensors))
+    tensors[first] = tensors[first].copy()
+    tensors[first].flat[0] += 1
+    save_file(tensors, stored)
+    for load in (rife_weights, Rife.load):
+        with pytest.raises(WeightsError) as caught:
+            load()
+        assert caught.value.problems[0] == f"{stored}: altered or damaged, not used"
+        assert "could not be fetched" in caught.value.problems[1]
+    monkeypatch.setattr(downloads, "_store_rife", lambda source, target: shutil.copy(fetched, target))
+    Rife.load()
+    assert stored.read_bytes() == fetched.read_bytes(), "fetched anew"
+
+
+def test_the_tensors_hash_is_that_of_their_values_not_of_the_file(tmp_path):
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    tensors = {"b": np.arange(6, dtype=np.float32).reshape(2, 3), "a": np.ones(4, np.float32)}
+    save_file(tensors, tmp_path / "one", metadata={"written": "today"})
+    save_file(dict(reversed(tensors.items())), tmp_path / "two")
+    one, two = (downloads.tensors_sha256(tmp_path / name) for name in ("one", "two"))
+    assert one == two
+    save_file(tensors | {"b": tensors["b"].reshape(3, 2)}, tmp_path / "two")
+    assert downloads.tensors_sha256(tmp_path / "two") != one
+
+
+def _ask(folder, log, official):
     """In a process of its own: a slow fetch that leaves a line for every time it runs."""
     import time
 
@@ -127,18 +160,15 @@ def _ask(folder, log):
         with log.open("a") as stream:
             stream.write("fetched\n")
         time.sleep(0.5)
-        from safetensors.numpy import save_file
-
-        save_file({}, target)
+        shutil.copy(official, target)
 
     downloads._store_rife = store
     rife_weights()
 
 
-def test_of_many_processes_one_fetches(tmp_path):
-    pytest.importorskip("fcntl")
+def test_of_many_processes_one_fetches(tmp_path, fetched):
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_ask, args=(tmp_path / "cache", tmp_path / "log")) for _ in range(3)]
+    processes = [context.Process(target=_ask, args=(tmp_path / "cache", tmp_path / "log", fetched)) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:
@@ -155,10 +185,7 @@ def test_the_real_wheel_by_name(monkeypatch, tmp_path, fetched):
 
 
 def test_landmark_model_of_the_package():
-    try:
-        model = landmark_model()
-    except WeightsError as error:
-        pytest.skip(str(error))
+    model = landmark_model()  # the package is a dependency: no reason to skip
     assert model.name == "shape_predictor_68_face_landmarks.dat"
     assert "face_recognition_models" not in sys.modules
 

@@ -1,6 +1,9 @@
 """Pictures survive the way to disk and back, and drawings put things where they are."""
 
 import base64
+import os
+import socket
+import struct
 import subprocess
 import sys
 
@@ -11,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slstt.errors import DataError
-from slstt.images import data_uri, draw_landmarks, flow_wheel, read_image, write_image
+from slstt.images import common_bits, data_uri, draw_landmarks, flow_wheel, read_full_depth, read_image, write_image
 
 
 @pytest.fixture
@@ -54,6 +57,124 @@ def test_missing_file_and_unknown_format_are_named(tmp_path, picture):
     with pytest.raises(DataError, match=r"'\.xyz': no picture format"):
         write_image(tmp_path / "picture.xyz", picture)
     assert list(tmp_path.iterdir()) == []
+
+
+def encoded(suffix, picture, *flags):
+    return bytearray(cv2.imencode(suffix, picture, list(flags))[1])
+
+
+def textured(height=120, width=160, channels=3):
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, channels)).astype(np.uint8)
+    return cv2.GaussianBlur(noise, (0, 0), 2)
+
+
+def bmp_header(width, height):
+    return b"BM" + bytes(12) + struct.pack("<IiiHH", 40, width, height, 1, 24) + bytes(40)
+
+
+def resized_header(suffix, width, height):
+    """A small picture whose header says that it is another size."""
+    raw = encoded(suffix, textured(16, 16))
+    if suffix == ".png":
+        raw[16:24] = struct.pack(">II", width, height)
+    elif suffix == ".jpg":
+        at = raw.index(b"\xff\xc0")
+        raw[at + 5 : at + 9] = struct.pack(">HH", height, width)
+    elif suffix == ".bmp":
+        raw[18:26] = struct.pack("<ii", width, -height)
+    else:
+        (at,) = struct.unpack_from("<I", raw, 4)
+        for entry in range(at + 2, at + 2 + 12 * struct.unpack_from("<H", raw, at)[0], 12):
+            tag = struct.unpack_from("<H", raw, entry)[0]
+            if tag in (256, 257):
+                raw[entry + 2 : entry + 12] = struct.pack("<HII", 4, 1, width if tag == 256 else height)
+    return raw
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif"])
+def test_a_picture_too_large_is_refused_by_its_header(tmp_path, suffix):
+    path = tmp_path / f"img1{suffix}"
+    path.write_bytes(resized_header(suffix, 20_000, 2_001))
+    with pytest.raises(DataError, match=r"img1\.\w+: 20000 x 2001 pixels; at most 40 million"):
+        read_image(path)
+    path.write_bytes(encoded(suffix, textured(30, 50)))
+    assert read_image(path).shape == (30, 50, 3)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".tif"])
+@pytest.mark.parametrize("kept", [1, 3, 10, 20, 40])
+def test_a_file_cut_inside_its_header_is_named(tmp_path, suffix, kept):
+    (tmp_path / "img1").write_bytes(encoded(suffix, textured())[:kept])
+    with pytest.raises(DataError, match="not a readable picture"):
+        read_image(tmp_path / "img1")
+
+
+def test_what_is_no_file_is_named_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "s.png"))
+        for name in ("pipe.png", "folder.png", "loop.png", "s.png", "a\0b.png", "n" * 300):
+            with pytest.raises(DataError, match=r"not a file|cannot be read"):
+                read_image(tmp_path / name)
+
+
+# The share of random damage that the format's own rules can show; the rest gives another, well-formed picture.
+@pytest.mark.parametrize(("count", "share"), [(1, 0.2), (40, 0.8), (400, 1.0)])
+def test_damaged_jpeg_data_is_noticed(tmp_path, count, share):
+    generator = np.random.default_rng(count)
+    sound = encoded(".jpg", textured(240, 320))
+    begin = sound.index(b"\xff\xda") + 14
+    noticed = 0
+    for _ in range(60):
+        raw = sound.copy()
+        for at in generator.integers(begin, len(raw) - 2, count):
+            raw[at] = generator.integers(256)
+        (tmp_path / "img1.jpg").write_bytes(raw)
+        try:
+            read_image(tmp_path / "img1.jpg")
+        except DataError as error:
+            noticed += "damaged JPEG" in str(error)
+    assert noticed >= share * 60
+
+
+@pytest.mark.parametrize("flag", [None, cv2.IMWRITE_JPEG_PROGRESSIVE, cv2.IMWRITE_JPEG_OPTIMIZE])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("end", [b"\xff\xd9", b"", b"\xff\xd9\0\0\0\0"])
+def test_sound_jpegs_are_read_as_opencv_does(tmp_path, flag, channels, end):
+    raw = encoded(".jpg", textured(channels=channels), *([flag, 1] if flag else []))
+    (tmp_path / "img1.jpg").write_bytes(raw[:-2] + end)
+    expected = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    np.testing.assert_array_equal(read_image(tmp_path / "img1.jpg"), expected)
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "RGB"])
+def test_other_colour_spaces_of_jpeg_are_read(tmp_path, mode):
+    image = pytest.importorskip("PIL.Image")
+    image.fromarray(textured()).convert(mode).save(tmp_path / "img1.jpg", keep_rgb=mode == "RGB")
+    assert read_image(tmp_path / "img1.jpg").shape == (120, 160, 3)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_sixteen_bit_pictures_are_read_with_the_bits_they_fill(tmp_path, suffix, bits):
+    eight = textured()
+    deep = (eight.astype(np.uint16) << (bits - 8)) | (1 if bits > 8 else 0)
+    deep[0, 0] = (1 << bits) - 1
+    write_image(tmp_path / f"deep.{suffix}", deep)
+    read = read_image(tmp_path / f"deep.{suffix}")
+    np.testing.assert_array_equal(read[1:], eight[1:])
+    assert read.max() == 255
+    write_image(tmp_path / f"dark.{suffix}", deep // 256)
+    assert common_bits([tmp_path / f"dark.{suffix}", tmp_path / "none", tmp_path / f"deep.{suffix}"]) == bits
+    assert read_full_depth(tmp_path / f"deep.{suffix}").dtype == np.uint16
+
+
+def test_pictures_of_real_numbers_are_refused(tmp_path):
+    (tmp_path / "img1.tif").write_bytes(encoded(".tif", textured().astype(np.float32)))
+    with pytest.raises(DataError, match="float32; convert the picture"):
+        read_image(tmp_path / "img1.tif")
 
 
 def test_data_uri_holds_the_picture(picture):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from slstt.cli import command
+from slstt import cli
 from slstt.errors import ConfigError
 
 EXAMPLES = """\
@@ -19,7 +19,7 @@ EXAMPLES = """\
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    parser = command.parser("slstt-demo", __doc__ or "", EXAMPLES)
+    parser = cli.parser("slstt-demo", __doc__ or "", EXAMPLES)
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything (default: %(default)s)")
     parser.add_argument("--subjects", type=int, default=5, help="synthetic subjects, at least 2 (default: %(default)s)")
     parser.add_argument("--clips", type=int, default=10, help="clips per subject (default: %(default)s)")
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--seed", type=int, default=0, help="same seed, same data and same result (default: %(default)s)"
     )
     parser.add_argument("--check", action="store_true", help="print what would be done, touch nothing")
-    return command.run(parser, _demo, argv)
+    return cli.run(parser, _demo, argv)
 
 
 def _demo(arguments: argparse.Namespace) -> int:

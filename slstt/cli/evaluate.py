@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from slstt.cli import command
-from slstt.errors import ConfigError
+from slstt import cli
+from slstt.errors import ConfigError, printable, shortened
 from slstt.evaluation.compare import Comparison, compare, comparison_table
 from slstt.evaluation.evaluate import evaluate, result_tables
 from slstt.evaluation.run import EvaluatedRun, read_run
-from slstt.evaluation.tables import Table, as_latex, as_markdown, as_text, printable
+from slstt.evaluation.tables import Table, as_latex, as_markdown, as_text
 from slstt.files import write_json, write_text
 
 EXAMPLES = """\
@@ -26,7 +26,7 @@ EXAMPLES = """\
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    parser = command.parser("slstt-eval", __doc__ or "", EXAMPLES)
+    parser = cli.parser("slstt-eval", __doc__ or "", EXAMPLES)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run folder, or two to compare")
     parser.add_argument("--json", action="store_true", help="print metrics as JSON on stdout instead of tables")
     parser.add_argument("--allow-partial", action="store_true", help="exit 0 although folds are missing")
@@ -35,15 +35,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--no-report", action="store_true", help="only the tables and metrics.json: no figures, no page"
     )
     parser.add_argument("--check", action="store_true", help="read and score, say what would be written, write nothing")
-    return command.run(parser, _evaluate, argv)
+    return cli.run(parser, _evaluate, argv)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     if len(arguments.runs) > 2:
         raise ConfigError(f"{len(arguments.runs)} runs given; name one, or two to compare")
-    if len(arguments.runs) == 2 and arguments.runs[0].resolve() == arguments.runs[1].resolve():
-        raise ConfigError(f"{arguments.runs[0]}: the same run twice; name two runs to compare")
     runs = [read_run(folder) for folder in arguments.runs]
+    if len(runs) == 2 and runs[0].folder.samefile(runs[1].folder):
+        raise ConfigError(f"{runs[0].folder}: the same run twice; name two runs to compare")
     comparison = _compared(runs, arguments.allow_partial) if len(runs) == 2 else None
     found = [evaluate(run) for run in runs]
     if not arguments.check:
@@ -104,10 +104,8 @@ def _print_result(run: EvaluatedRun, metrics: dict[str, Any]) -> None:
     differences = metrics["protocol_differences"]
     if differences:
         print(f"\nNot named {metrics['protocol_nearest']}, because (all in metrics.json):")
-        for difference in differences[:8]:
+        for difference in shortened(differences, 8):
             print(f"  {printable(difference)}")
-        if len(differences) > 8:
-            print(f"  ... and {len(differences) - 8} more")
     for warning in metrics["warnings"]:
         print(f"note: {printable(warning)}")
     print(flush=True)
@@ -148,10 +146,12 @@ def _write_reports(
 
 
 def _write_attention(runs: Sequence[EvaluatedRun], quiet: bool) -> None:
-    from slstt.evaluation.attention import write_attention
+    from slstt.evaluation.figures import write_attention
+    from slstt.evaluation.saliency import attention_maps
     from slstt.training.run import shown_clips
 
     for run in runs:
-        written = write_attention(shown_clips(run, quiet), run.predictions.classes, run.folder / "figures")
+        maps = attention_maps(shown_clips(run, quiet))
+        written = write_attention(maps, run.predictions.classes, run.folder / "figures")
         if not quiet:
             print(f"attention: {', '.join(map(str, written))}", flush=True)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slstt.cli import command
-from slstt.errors import ConfigError, DataError, SlsttError
-from slstt.prediction.report import DEFAULT_WEIGHTS, LIMITS
+from slstt import cli
+from slstt.errors import ConfigError, DataError, Problems, SlsttError
+from slstt.prediction import DEFAULT_WEIGHTS, LIMITS
 
 if TYPE_CHECKING:
     from slstt.prediction.recording import Recording
@@ -36,7 +36,7 @@ every section.key is described in docs/predict.md"""
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    parser = command.parser("slstt-predict", DESCRIPTION, EXAMPLES)
+    parser = cli.parser("slstt-predict", DESCRIPTION, EXAMPLES)
     parser.add_argument("path", type=Path, metavar="PATH", help="a video, a folder of frames, or a folder of clips")
     parser.add_argument(
         "--weights", default="default", metavar="WEIGHTS", help="default, a model file, or a run of slstt-train"
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--video", action="store_true", help="also write the recording with what was found drawn in")
     parser.add_argument("--check", action="store_true", help="open everything, say what would be done, write nothing")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings")
-    return command.run(parser, _predict, argv)
+    return cli.run(parser, _predict, argv)
 
 
 def _predict(arguments: argparse.Namespace) -> int:
@@ -85,12 +85,11 @@ def _predict(arguments: argparse.Namespace) -> int:
 
 def _inputs(arguments: argparse.Namespace) -> tuple[list["Recording"], "Predictor"]:
     """Everything the command line names, opened; all that is wrong with it is raised at once."""
-    from slstt.prediction.classify import find_classifier
+    from slstt.prediction.classify import find_classifier, read_settings
     from slstt.prediction.recording import open_recordings
     from slstt.prediction.run import GivenInterval, Predictor
-    from slstt.prediction.settings import read_settings
 
-    problems: list[SlsttError] = []
+    problems = Problems()
     recordings, predictor, given = [], None, None
     overrides = list(arguments.overrides)
     for name in ("shortest_ms", "longest_ms"):
@@ -99,26 +98,20 @@ def _inputs(arguments: argparse.Namespace) -> tuple[list["Recording"], "Predicto
     if arguments.onset is not None:
         given = GivenInterval(arguments.onset, arguments.apex, arguments.offset)
     elif arguments.apex is not None or arguments.offset is not None:
-        problems.append(ConfigError("--apex and --offset belong to an interval that is given; give --onset too"))
-    try:
+        problems.add(ConfigError("--apex and --offset belong to an interval that is given; give --onset too"))
+    with problems.collecting():
         recordings = open_recordings(arguments.path, arguments.fps)
-    except SlsttError as error:
-        problems.append(error)
-    try:
+    with problems.collecting():
         classifier = find_classifier(arguments.weights)
         settings, remarks = read_settings(classifier, overrides)
         predictor = Predictor(classifier, settings, given, arguments.video)
         for remark in (*classifier.remarks, *remarks):
             print(f"slstt-predict: note: {remark}", file=sys.stderr)
-    except SlsttError as error:
-        problems.append(error)
     if given is not None and len(recordings) > 1:
         what = f"{arguments.path}: holds {len(recordings)} recordings; --onset is for one of them, name it"
-        problems.append(ConfigError(what))
-    if problems or predictor is None:
-        # The gravest kind decides the exit code; a wrong command line counts before missing data.
-        kind = ConfigError if any(isinstance(error, ConfigError) for error in problems) else type(problems[0])
-        raise kind(*(line for error in problems for line in error.problems))
+        problems.add(ConfigError(what))
+    problems.raise_if_any()
+    assert predictor is not None
     return recordings, predictor
 
 
@@ -132,9 +125,9 @@ def _check(recordings: list["Recording"], folders: list[Path], predictor: "Predi
             continue
         usable += 1
         state = "finished, would be kept" if predictor.finished(recording, place) else "would be watched"
-        frames = "an unknown number of" if recording.count is None else recording.count
         width, height = recording.size
-        print(f"{recording.path}: {frames} frames, {recording.rate:.4g} per second, {width} x {height}: {state}")
+        frames = f"{recording.count} frames, {recording.rate:.4g} per second"
+        print(f"{recording.path}: {frames}, {width} x {height}: {state}")
         for remark in recording.remarks:
             print(f"  {remark.removeprefix(f'{recording.path}: ')}")
         print(f"  -> {place}")
@@ -176,7 +169,7 @@ def _all(
 def _say(result: "PredictionResult", place: Path, kept: bool) -> None:
     print(f"{result.name}: {len(result.found)} interval(s){' (finished before, kept)' if kept else ''}")
     for number, one in enumerate(result.found[:20], start=1):
-        begin, end = one.interval.onset / result.rate, one.interval.offset / result.rate
+        begin, _, end = one.seconds
         named = f"{one.label} {max(one.probabilities):.2f}" if one.label else "not classified"
         print(f"  {number}: {begin:.3f} to {end:.3f} s  {named}")
     if len(result.found) > 20:

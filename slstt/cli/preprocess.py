@@ -1,16 +1,16 @@
 """`slstt-preprocess`: a data set as its owners publish it -> face crops, flow files and a report."""
 
 import argparse
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slstt.cli import command
+from slstt import cli
 from slstt.config.load import load_config
-from slstt.config.preprocess import PreprocessConfig
+from slstt.config.preprocess import MOST_WORKERS, PreprocessConfig
 from slstt.datasets.annotations import DATASETS
-from slstt.errors import ConfigError, DataError, SlsttError
+from slstt.errors import ConfigError, DataError, Problems, shortened
+from slstt.workers import cores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +26,7 @@ that is needed, bring each clip to a fixed number of frames, and store the optic
 Run the same command again to continue after an interruption or to bring the folder up to date."""
 EXAMPLES = """\
   slstt-preprocess --dataset casme2 --root /data/CASME2 --out cache --check
-  slstt-preprocess --dataset casme2 --root /data/CASME2 --out cache
+  slstt-preprocess --dataset casme2 --root /data/CASME2 --out cache --config configs/paper/preprocess.yaml
   slstt-preprocess --dataset samm --root /data/SAMM --out cache --workers 8 flow.method=dis
   slstt-preprocess --dataset smic --root /data/SMIC_all_raw --out cache --landmarks points.csv
   slstt-preprocess --dataset casme2 --root /data/CASME2 --out cache apex.missing=fail interpolation.method=linear
@@ -35,25 +35,30 @@ several data sets may share one --out; every section.key is described in docs/pr
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    parser = command.parser("slstt-preprocess", DESCRIPTION, EXAMPLES)
+    parser = cli.parser("slstt-preprocess", DESCRIPTION, EXAMPLES)
     parser.add_argument("--dataset", required=True, choices=DATASETS, help="which data set it is")
     parser.add_argument(
-        "--root", required=True, type=Path, metavar="DIR", help="its folder; any level above the subjects will do"
+        "--root",
+        required=True,
+        type=cli.path,
+        metavar="DIR",
+        help="its folder; any level above the subjects will do",
     )
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where everything is written")
+    parser.add_argument("--out", required=True, type=cli.path, metavar="DIR", help="where everything is written")
     parser.add_argument(
-        "--annotations", type=Path, metavar="FILE", help="the coding sheet, where it is not found below --root"
+        "--annotations", type=cli.path, metavar="FILE", help="the coding sheet, where it is not found below --root"
     )
     parser.add_argument(
-        "--landmarks", type=Path, metavar="FILE", help="68 points per clip (.npz or .csv) instead of dlib's"
+        "--landmarks", type=cli.path, metavar="FILE", help="68 points per clip (.npz or .csv) instead of dlib's"
     )
     parser.add_argument(
         "--workers", type=int, metavar="N", help="processes side by side (default: run.workers, else all cores)"
     )
+    parser.add_argument("--retry", action="store_true", help="try clips again that failed before and have not changed")
     parser.add_argument("--check", action="store_true", help="read everything, say what would be done, write nothing")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="settings as YAML (default: the paper's)")
+    parser.add_argument("--config", type=cli.path, metavar="FILE", help="settings as YAML (default: the paper's)")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings that win over --config")
-    return command.run(parser, _run, argv)
+    return cli.run(parser, _run, argv)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -67,8 +72,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
     if not arguments.quiet:
         print(f"{release.layout}\n  frames: {release.root}\n  sheet:  {release.annotations or '(none)'}")
+        for remark in release.remarks:
+            if remark.action == "ignored" and not remark.subject:
+                print(f"  note:   {remark.reason}")
     workers = workers_of(config, arguments.workers)
-    result = preprocess(release, config, arguments.out, landmarks, workers, arguments.quiet)
+    result = preprocess(release, config, arguments.out, landmarks, workers, arguments.quiet, arguments.retry)
     page = write_report(result, arguments.out)
     _summary(result, arguments.out, page)
     return 1 if result.failures else 0
@@ -76,46 +84,26 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _inputs(arguments: argparse.Namespace) -> "tuple[PreprocessConfig, Release, Landmarks]":
     """Settings, release and given landmarks; every problem of the three at once."""
-    problems: list[SlsttError] = []
+    problems = Problems()
     config, release, landmarks = None, None, {}
-    if arguments.workers is not None and arguments.workers < 1:
-        problems.append(ConfigError(f"--workers {arguments.workers}: at least 1 is needed"))
-    try:
+    if arguments.workers is not None and not 1 <= arguments.workers <= MOST_WORKERS:
+        problems.add(ConfigError(f"--workers {arguments.workers}: from 1 to {MOST_WORKERS}"))
+    with problems.collecting():
         config = load_config(PreprocessConfig, arguments.config, arguments.overrides)
-    except SlsttError as error:
-        problems.append(error)
-    else:
-        try:
-            _check_method(config)
-        except SlsttError as error:
-            problems.append(error)
     if arguments.out.exists() and not arguments.out.is_dir():
-        problems.append(DataError(f"{arguments.out}: is a file; --out must name a folder"))
-    try:
+        problems.add(DataError(f"{arguments.out}: is a file; --out must name a folder"))
+    with problems.collecting():
         from slstt.datasets import read_release
 
         release = read_release(arguments.dataset, arguments.root, arguments.annotations)
-    except SlsttError as error:
-        problems.append(error)
     if arguments.landmarks is not None:
-        try:
+        with problems.collecting():
             from slstt.face.landmarks import read_landmarks
 
             landmarks = read_landmarks(arguments.landmarks)
-        except SlsttError as error:
-            problems.append(error)
-    if problems or config is None or release is None:
-        # The gravest kind decides the exit code; a wrong setting counts before missing data.
-        kind = ConfigError if any(isinstance(error, ConfigError) for error in problems) else type(problems[0])
-        raise kind(*(line for error in problems for line in error.problems))
+    problems.raise_if_any()
+    assert config is not None and release is not None
     return config, release, landmarks
-
-
-def _check_method(config: PreprocessConfig) -> None:
-    from slstt.flow.optical_flow import check_method
-
-    if config.flow.method != "farneback":
-        check_method(config.flow.method)
 
 
 def workers_of(config: PreprocessConfig, given: int | None) -> int:
@@ -124,7 +112,7 @@ def workers_of(config: PreprocessConfig, given: int | None) -> int:
         return given
     if config.run.workers is not None:
         return config.run.workers
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores()
 
 
 def _summary(result: "PreprocessingResult", out: Path, page: Path) -> None:
@@ -133,16 +121,17 @@ def _summary(result: "PreprocessingResult", out: Path, page: Path) -> None:
     print(f"{len(result.clips)} clips have flow ({result.computed} computed now, {result.kept} kept) in {out / 'flow'}")
     if result.failures:
         print(f"{len(clips)} failed, each with its reason in {out / 'failures.csv'}")
-        for remark in result.failures[:5]:
-            print(f"  {remark.subject} {remark.clip}: {remark.reason}")
-        if len(result.failures) > 5:
-            print(f"  ... and {len(result.failures) - 5} more")
+        for line in shortened([f"{remark.subject} {remark.clip}: {remark.reason}" for remark in result.failures], 5):
+            print(f"  {line}")
+        if result.not_retried:
+            print(f"  {result.not_retried} of them failed before and were not tried again; --retry tries them")
     if flagged:
         print(f"{len(flagged)} kept with a remark in {out / 'flags.csv'}")
     print(f"look at it: {page}")
     if result.clips:
         dataset = result.release.dataset
-        print(f"next: slstt-train --config configs/paper/{dataset}_sde.yaml data.root={out} --out runs/{dataset}_sde")
+        settings = f"--config configs/paper/slstt.yaml data.protocol={dataset}_sde data.root={out}"
+        print(f"next: slstt-train {settings} --out runs/{dataset}_sde")
 
 
 if __name__ == "__main__":

@@ -5,11 +5,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from slstt.cli import command
+from slstt import cli
 from slstt.config.load import find_config, load_config
 from slstt.config.pretrain import PretrainConfig, problems
 from slstt.errors import ConfigError
-from slstt.training.stopping import Stop
+from slstt.workers import Stop
 
 EXAMPLES = """\
   slstt-pretrain --config configs/pretrain/flow_map.yaml --out pretrained
@@ -20,12 +20,12 @@ The same command again continues an interrupted run."""
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    parser = command.parser("slstt-pretrain", __doc__ or "", EXAMPLES)
+    parser = cli.parser("slstt-pretrain", __doc__ or "", EXAMPLES)
     parser.add_argument("--config", type=Path, required=True, help="settings (YAML); see configs/pretrain/")
     parser.add_argument("--out", type=Path, required=True, help="folder for the weights and what they were made with")
     parser.add_argument("--check", action="store_true", help="validate, say what would be done, touch nothing")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings that win over the file")
-    return command.run(parser, _pretrain, argv)
+    return cli.run(parser, _pretrain, argv)
 
 
 def _pretrain(arguments: argparse.Namespace) -> int:

@@ -6,31 +6,32 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from slstt.cli import command
+from slstt import cli
 from slstt.config.load import find_config, load_config
 from slstt.config.train import TrainConfig, problems, with_absolute_roots
 from slstt.errors import ConfigError
-from slstt.training.stopping import Stop
+from slstt.workers import Stop
 
 EXAMPLES = """\
   slstt-train --config configs/flow_maps/slstt.yaml data.root=flow_maps --out runs/maps
-  slstt-train --config configs/paper/casme2_sde.yaml data.root=preprocessed --out runs/casme2
-  slstt-train --config configs/paper/cde.yaml data.root=preprocessed --out runs/cde run.executor=processes run.workers=4
-  slstt-train --config configs/paper/cde.yaml data.root=preprocessed --out runs/cde --shard 2/8     (a job array)
-  slstt-train --config configs/demo.yaml data.root=preprocessed --out runs/try --check              (touches nothing)
+  slstt-train --config configs/paper/slstt.yaml data.protocol=casme2_sde data.root=preprocessed --out runs/casme2
+  slstt-train --config configs/paper/slstt.yaml data.protocol=cde data.root=preprocessed --out runs/cde --shard 2/8
+  slstt-train --config configs/demo.yaml data.root=preprocessed --out runs/two run.executor=processes run.workers=2
+  slstt-train --config configs/demo.yaml data.root=preprocessed --out runs/try --check
+every section.key is described in docs/training.md; --shard is for job arrays, --check touches nothing.
 The same command again continues an interrupted run; finished folds are skipped."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    parser = command.parser("slstt-train", __doc__ or "", EXAMPLES)
+    parser = cli.parser("slstt-train", __doc__ or "", EXAMPLES)
     parser.add_argument("--config", type=Path, required=True, help="settings (YAML); see configs/")
     parser.add_argument("--out", type=Path, help="run folder (default: runs/<name of the config>)")
-    parser.add_argument("--folds", help="only these folds: sub01,sub02 or casme2-sub01,...")
+    parser.add_argument("--folds", help="only these folds: sub01,sub02 or casme2-sub01,... or casme2/sub01,...")
     parser.add_argument("--shard", help="only part i of n of the folds, as i/n; all parts may share one --out")
     parser.add_argument("--check", action="store_true", help="validate, say what would be done, touch nothing")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings that win over the file")
-    return command.run(parser, _train, argv)
+    return cli.run(parser, _train, argv)
 
 
 def _train(arguments: argparse.Namespace) -> int:
@@ -43,17 +44,19 @@ def _train(arguments: argparse.Namespace) -> int:
             shard = (int(match[1]), int(match[2])) if match else (0, 0)
             if not 1 <= shard[0] <= shard[1]:
                 found.append(f"--shard {arguments.shard}: write i/n with 1 <= i <= n, e.g. 2/4")
-        from slstt.training import run as session
+        from slstt.training.run import check, machine_problems, train
 
-        found += session.machine_problems(settings)
+        found += machine_problems(settings)
         if found:
             raise ConfigError(*found)
-        wanted = [name for name in arguments.folds.split(",") if name] if arguments.folds is not None else None
+        wanted = None
+        if arguments.folds is not None:
+            wanted = [name.strip() for name in arguments.folds.split(",") if name.strip()]
         run = arguments.out or Path("runs") / arguments.config.stem
         if arguments.check:
-            session.check(settings, run, wanted, shard)
+            check(settings, run, wanted, shard)
             return 0
-        return session.train(settings, run, wanted, shard, stop, arguments.quiet)
+        return train(settings, run, wanted, shard, stop, arguments.quiet)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,17 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from slstt.config.load import Section
 
 ApexPolicy = Literal["spot", "middle", "fail"]
+"""What becomes of an unusable apex: spotted, replaced by the middle of onset..offset, or the clip fails."""
+FrameSelection = Literal["apex", "uniform"]
+InterpolationMethod = Literal["rife", "linear", "none"]
+FlowMethod = Literal["farneback", "dis"]
+
+MOST_WORKERS = 1024
 
 
 class Frames(Section):
@@ -15,7 +21,7 @@ class Frames(Section):
     count: int = Field(
         default=11, ge=1, le=64, description="Frames kept per clip, after the onset (T of the cached flow)."
     )
-    selection: Literal["apex", "uniform"] = Field(
+    selection: FrameSelection = Field(
         default="apex",
         description="When a clip has more frames than `count`: `apex` takes the window around the apex, "
         "`uniform` spreads the frames evenly over onset..offset.",
@@ -66,7 +72,7 @@ class Crop(Section):
 class Interpolation(Section):
     """How frames are made up where a clip has fewer than `frames.count`."""
 
-    method: Literal["rife", "linear", "none"] = Field(
+    method: InterpolationMethod = Field(
         default="rife",
         description="`rife`: the official RIFE network; `linear`: blending; `none`: the nearest real frame again.",
     )
@@ -78,18 +84,14 @@ class Interpolation(Section):
 class Flow(Section):
     """Optical flow between the frames."""
 
-    method: Literal["farneback", "dis", "tvl1", "raft"] = Field(
-        default="farneback",
-        description="`farneback` as published; `dis` is the fast one; `tvl1` needs an OpenCV with cv2.optflow; "
-        "`raft` needs torchvision's weights.",
-    )
+    method: FlowMethod = Field(default="farneback", description="`farneback` as published; `dis` is the fast one.")
     reference: Literal["onset", "consecutive"] = Field(
         default="onset",
         description="`onset`: from the onset frame to each frame; `consecutive`: from frame to next frame.",
     )
 
 
-class Run(Section):
+class PreprocessRun(Section):
     """Where the clips are worked on. Nothing here changes a result."""
 
     executor: Literal["processes", "ray"] = Field(
@@ -98,7 +100,7 @@ class Run(Section):
     workers: int | None = Field(
         default=None,
         ge=1,
-        le=1024,
+        le=MOST_WORKERS,
         description="Worker processes; null for all cores of this machine. `--workers` wins.",
     )
     ray_address: str | None = Field(
@@ -114,4 +116,71 @@ class PreprocessConfig(Section):
     crop: Crop = Crop()
     interpolation: Interpolation = Interpolation()
     flow: Flow = Flow()
-    run: Run = Run()
+    run: PreprocessRun = PreprocessRun()
+
+
+class Spotting(Section):
+    """How intervals are spotted. Times in milliseconds; frames follow from the frame rate."""
+
+    shortest_ms: float = Field(default=65.0, gt=0, le=60_000, description="Shortest interval, onset to offset.")
+    longest_ms: float = Field(
+        default=500.0,
+        gt=0,
+        le=60_000,
+        description="Longest interval; micro-expressions are told from longer ones by the limit of half a second.",
+    )
+    threshold: float = Field(
+        default=5.0,
+        ge=0,
+        le=1e6,
+        description="How many times the usual deviation (robust, of this recording) above its median a peak must "
+        "stand; 4 finds more weak ones, and more that are none.",
+    )
+    weakest: float = Field(
+        default=1.5,
+        ge=0,
+        le=1e6,
+        description="Smallest motion at the apex against the onset that counts, in thousandths of the interocular "
+        "distance.",
+    )
+    back: float = Field(
+        default=0.5,
+        ge=0,
+        lt=1,
+        description="Share of the motion that must have gone back at the offset, and not been there before the onset.",
+    )
+    foot: float = Field(
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="Onset and offset lie where the motion is this share of its height above rest.",
+    )
+    smoothing_ms: float = Field(
+        default=12.0,
+        ge=0,
+        le=60_000,
+        description="Standard deviation of the Gaussian over time that takes the noise off.",
+    )
+
+    @field_validator("longest_ms")
+    @classmethod
+    def _above_shortest(cls, longest: float, info: ValidationInfo) -> float:
+        shortest = info.data.get("shortest_ms", 0.0)  # absent where it is wrong itself
+        if shortest >= longest:
+            raise ValueError(f"must be above spotting.shortest_ms, which is {shortest:g}")
+        return longest
+
+
+class PredictConfig(Section):
+    """All settings of `slstt-predict`."""
+
+    spotting: Spotting = Spotting()
+    frames: Frames = Frames()
+    crop: Crop = Crop()
+    interpolation: Interpolation = Interpolation()
+    flow: Flow = Flow()
+
+    @property
+    def preprocessing(self) -> PreprocessConfig:
+        """The same as slstt-preprocess takes it."""
+        return PreprocessConfig(frames=self.frames, crop=self.crop, interpolation=self.interpolation, flow=self.flow)

@@ -1,14 +1,20 @@
 """The settings of `slstt-train`, each described where it is defined; `problems` finds what does not go together."""
 
+import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from slstt.config.load import Section
-from slstt.config.model import Classifier, Encoder, Model, classifier_problems
+from slstt.config.load import NameOrPath, OneOrMorePaths, Section
+from slstt.config.preprocess import MOST_WORKERS
 
-ENCODINGS = ("uv_magnitude", "uv_strain", "hsv_frame", "hsv_clip")
+Encoding = Literal["uv_magnitude", "uv_strain", "hsv_frame", "hsv_clip"]
+"""How flow becomes three channels."""
+
+MOST_PARAMETERS = 2e9
+MOST_TOKENS = 128**2
+MOST_NUMBERS = 1e9  # in the pictures of one batch, per frame; 4 GB
 
 
 class Data(Section):
@@ -18,13 +24,13 @@ class Data(Section):
         default="cache",
         description="`cache`: what slstt-preprocess wrote; `flow_maps`: published onset-to-apex maps (u, v, strain).",
     )
-    root: Path | tuple[Path, ...] | None = Field(
+    root: OneOrMorePaths | None = Field(
         default=None, description="Folder with the flow; several folders of `cache` may be given as a list."
     )
     protocol: Literal["casme2_sde", "samm_sde", "smic_sde", "cde", "cde_casme2_smic"] = Field(
         default="casme2_sde", description="Which clips count and as which class."
     )
-    encoding: Literal["uv_magnitude", "uv_strain", "hsv_frame", "hsv_clip"] = Field(
+    encoding: Encoding = Field(
         default="uv_magnitude",
         description="Three channels out of cached flow: `uv_magnitude` (u, v, length); `uv_strain` (u, v, optical "
         "strain); `hsv_frame` colour wheel, length scaled to 0..1 in each frame (as published); `hsv_clip` in "
@@ -36,8 +42,102 @@ class Data(Section):
         "mean, divided by the deviation of the fold's training subjects; `none`: as encoded.",
     )
     memory_gb: float = Field(
-        default=4.0, ge=0, description="Flow kept in memory per process at most; the rest is read as needed."
+        default=4.0, ge=0, le=65536, description="Flow kept in memory per process at most; the rest is read as needed."
     )
+
+
+class Model(Section):
+    """The network's sizes; the paper's by default. The number of classes is the protocol's."""
+
+    image_size: int = Field(
+        default=384, ge=1, le=2048, description="Side of the pictures in pixels; flow of another size is resized."
+    )
+    patch_size: int = Field(default=16, ge=1, le=2048, description="Side of a patch in pixels; must divide image_size.")
+    width: int = Field(default=768, ge=1, le=16384, description="Numbers per token; a multiple of heads.")
+    depth: int = Field(default=12, ge=1, le=256, description="Encoder blocks.")
+    heads: int = Field(default=12, ge=1, le=256, description="Attention heads.")
+    mlp_ratio: float = Field(default=4.0, gt=0, le=64, description="Hidden width of a block's MLP in units of width.")
+    aggregator: Literal["lstm", "mean"] = Field(
+        default="lstm", description="How the frames' features become one answer."
+    )
+    drop_path: float = Field(
+        default=0.1, ge=0, lt=1, description="Rate of the last block's DropPath; the others' rise to it."
+    )
+    regularizer: Literal["drop_path", "dropout"] = Field(
+        default="drop_path", description="Drop whole branches or single numbers."
+    )
+    norm: Literal["pre", "post"] = Field(
+        default="pre", description="LayerNorm before (ViT) or after (first Transformer) a branch."
+    )
+    gelu: Literal["exact", "tanh"] = Field(
+        default="exact", description="`tanh` is what the released SLSTT weights expect."
+    )
+    lstm_width: int = Field(default=512, ge=1, le=16384, description="Hidden width of the LSTM.")
+    lstm_layers: int = Field(default=3, ge=1, le=64, description="Layers of the LSTM.")
+    head_width: int = Field(default=256, ge=1, le=16384, description="Width of the layer between LSTM and classes.")
+    checkpointing: bool = Field(
+        default=False, description="Less memory for about a third more time (activation checkpointing)."
+    )
+    pretrained: NameOrPath | None = Field(
+        default=None,
+        description="Encoder weights to start from: `synthetic`, `synthetic_clip` (come with slstt: one flow map, "
+        "clips of frames), `imagenet`, a torchvision name, "
+        "a file, or null for random ones.",
+    )
+
+    @model_validator(mode="after")
+    def _fits_a_machine(self) -> "Model":
+        tokens = (self.image_size // self.patch_size) ** 2 + 1
+        if tokens > MOST_TOKENS + 1:
+            raise ValueError(
+                f"{tokens - 1} patches of {self.patch_size} px in a picture of {self.image_size} px are more than "
+                f"{MOST_TOKENS}; raise patch_size or lower image_size"
+            )
+        blocks = self.depth * (4 + 2 * self.mlp_ratio) * self.width**2
+        lstm = 4 * self.lstm_width * (self.width + (2 * self.lstm_layers - 1) * self.lstm_width)
+        parameters = blocks + (tokens + 3 * self.patch_size**2) * self.width
+        parameters += lstm + self.lstm_width * self.head_width if self.aggregator == "lstm" else 0
+        if parameters > MOST_PARAMETERS:
+            raise ValueError(
+                f"about {parameters:.1e} parameters are more than {MOST_PARAMETERS:.0e}, which take "
+                f"{MOST_PARAMETERS * 4 / 1e9:.0f} GB in single precision; lower width, depth, mlp_ratio or lstm_width"
+            )
+        return self
+
+
+class Encoder(Section):
+    """Which part of the encoder learns."""
+
+    trainable: str = Field(
+        default="all",
+        pattern=r"^(all|last:[1-9][0-9]{0,2}|norm|none)$",
+        description="`all`; `last:<n>` blocks and the last norm; `norm` alone; `none`. What is frozen is computed once "
+        "per frame and kept in `features` in the run folder.",
+    )
+
+
+class ClassifierSettings(Section):
+    """What classifies: SLSTT, or what it is compared with, on the same folds."""
+
+    name: Literal["slstt", "pretrained", "ststnet", "off_apexnet", "svm_linear", "svm_rbf"] = Field(
+        default="slstt",
+        description="`slstt`; `pretrained`: the classifier inside model.pretrained, nothing is learned (zero-shot); "
+        "`ststnet`, `off_apexnet`: the published networks for flow maps; `svm_*`: a support vector machine on the "
+        "pictures' numbers, or on the frozen encoder's features where encoder.trainable is none.",
+    )
+    start: Literal["random", "pretrained"] = Field(
+        default="random",
+        description="`slstt`: aggregator and classifier begin at random, or as model.pretrained holds them, which must "
+        "then tell the same classes apart.",
+    )
+    penalty: float = Field(
+        default=1.0, gt=0, le=1e9, description="`svm_*`: C, the price of an error; balanced over classes."
+    )
+
+    @property
+    def trained_at_once(self) -> bool:
+        """Whether there are no epochs: nothing is learned, or everything in one go."""
+        return self.name in ("pretrained", "svm_linear", "svm_rbf")
 
 
 class Augment(Section):
@@ -62,31 +162,33 @@ class Augment(Section):
 class Training(Section):
     """The recipe of one fold."""
 
-    epochs: int = Field(default=40, ge=1, description="Passes over the training clips; fixed beforehand.")
-    batch_size: int = Field(default=16, ge=1, description="Clips per optimizer step.")
+    epochs: int = Field(default=40, ge=1, le=100_000, description="Passes over the training clips; fixed beforehand.")
+    batch_size: int = Field(default=16, ge=1, le=4096, description="Clips per optimizer step.")
     accumulate: int = Field(
-        default=1, ge=1, description="Split each batch into this many pieces: less memory, same gradient."
+        default=1, ge=1, le=4096, description="Split each batch into this many pieces: less memory, same gradient."
     )
     optimizer: Literal["sgd", "adamw"] = Field(default="sgd", description="SGD with momentum, or AdamW.")
-    learning_rate: float = Field(default=0.01, gt=0, description="Highest learning rate.")
+    learning_rate: float = Field(default=0.01, gt=0, le=1e6, description="Highest learning rate.")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="SGD's momentum.")
     weight_decay: float = Field(
-        default=1e-4, ge=0, description="SGD: on all parameters; AdamW: not on norms, biases and tokens."
+        default=1e-4, ge=0, le=100, description="SGD: on all parameters; AdamW: not on norms, biases and tokens."
     )
     schedule: Literal["constant", "step", "cosine"] = Field(
         default="step", description="Learning rate after the warm-up."
     )
     warmup_epochs: float = Field(
-        default=0.0, ge=0, description="Linear rise of the learning rate over this many epochs."
+        default=0.0, ge=0, le=100_000, description="Linear rise of the learning rate over this many epochs."
     )
-    step_epochs: int = Field(default=30, ge=1, description="`step`: multiply by step_factor every so many epochs.")
+    step_epochs: int = Field(
+        default=30, ge=1, le=100_000, description="`step`: multiply by step_factor every so many epochs."
+    )
     step_factor: float = Field(default=0.1, gt=0, le=1, description="`step`: the factor.")
     balance: Literal["none", "loss", "sampling"] = Field(
         default="none", description="Against unequal classes: weight the loss, or draw clips, inversely to class size."
     )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Share of the target spread over all classes.")
     clip_norm: float | None = Field(
-        default=None, gt=0, description="Largest length of the whole gradient; null for none."
+        default=None, gt=0, le=1e9, description="Largest length of the whole gradient; null for none."
     )
     ema: float | None = Field(
         default=None, gt=0, lt=1, description="Decay of the averaged weights used for predicting; null: off."
@@ -112,42 +214,45 @@ class Ray(Section):
     address: str | None = Field(
         default=None, description="Address of a running cluster (`auto` finds it); null starts Ray here."
     )
-    cpus_per_fold: float = Field(default=1.0, gt=0, description="CPUs reserved per fold.")
+    cpus_per_fold: float = Field(default=1.0, gt=0, le=1024, description="CPUs reserved per fold.")
     gpus_per_fold: float = Field(
-        default=0.0, ge=0, description="GPUs reserved per fold; 0.25 lets four folds share one."
+        default=0.0, ge=0, le=1024, description="GPUs reserved per fold; 0.25 lets four folds share one."
     )
-    retries: int = Field(default=3, ge=0, description="How often a fold is tried again after its node or process died.")
+    retries: int = Field(
+        default=3, ge=0, le=1000, description="How often a fold is tried again after its node or process died."
+    )
 
 
-class Run(Section):
+class TrainRun(Section):
     """How and where the folds are computed."""
 
-    seed: int = Field(default=0, ge=0, description="Of weights, data order, augmentation and DropPath.")
+    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="Of weights, data order, augmentation and DropPath.")
     executor: Literal["serial", "processes", "ray"] = Field(
         default="serial", description="One fold after another, or several at once."
     )
     workers: int | None = Field(
-        default=None, ge=1, description="`processes`: how many; null: one per GPU, or CPU cores / threads_per_fold."
+        default=None,
+        ge=1,
+        le=MOST_WORKERS,
+        description="`processes`: how many; null: one per GPU, or CPU cores / threads_per_fold.",
     )
     threads_per_fold: int = Field(
-        default=1, ge=1, description="CPU threads of one fold. Part of the result: sums depend on it."
+        default=1, ge=1, le=1024, description="CPU threads of one fold. Part of the result: sums depend on it."
     )
     device: str = Field(
-        default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="`auto` takes a GPU where there is one."
+        default="auto", pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$", description="`auto` takes a GPU where there is one."
     )
     precision: Literal["fp32", "bf16"] = Field(
-        default="fp32", description="Arithmetic of forward and backward (autocast)."
+        default="fp32", description="Arithmetic of forward and backward (autocast), frozen part included."
     )
-    compile: bool = Field(default=False, description="torch.compile the model (GPU).")
+    compile: bool = Field(default=False, description="torch.compile the model (GPU, encoder.trainable: all).")
     checkpoint_seconds: float = Field(
-        default=60.0, ge=0, description="Save a fold's state at least this often; 0: after each step."
+        default=60.0, ge=0, le=1e6, description="Save a fold's state at least this often; 0: after each step."
     )
-    keep_checkpoints: bool = Field(default=False, description="Keep last.pt of finished folds.")
     save_models: bool = Field(default=False, description="Write model.safetensors per fold, for slstt-predict.")
     peek: bool = Field(
         default=False, description="Also write peek.csv: test predictions after every epoch, a diagnosis only."
     )
-    tensorboard: bool = Field(default=False, description="Write TensorBoard events (pip install 'slstt[tensorboard]').")
     ray: Ray = Ray()
 
 
@@ -157,21 +262,18 @@ class TrainConfig(Section):
     data: Data = Data()
     model: Model = Model()
     encoder: Encoder = Encoder()
-    classifier: Classifier = Classifier()
+    classifier: ClassifierSettings = ClassifierSettings()
     training: Training = Training()
     selection: Selection = Selection()
-    run: Run = Run()
+    run: TrainRun = TrainRun()
 
 
 WITHOUT_EFFECT = (
     "data.root",
     "data.memory_gb",
-    "encoder.cache",
     "run.executor",
     "run.workers",
     "run.checkpoint_seconds",
-    "run.keep_checkpoints",
-    "run.tensorboard",
     "run.ray",
 )
 """Settings that change where, when and how fast, but no prediction; they may differ when a run is continued.
@@ -197,8 +299,12 @@ def with_absolute_roots(settings: TrainConfig) -> TrainConfig:
     root = settings.data.root
     if root is None:
         return settings
-    absolute = tuple(path.resolve() for path in root) if isinstance(root, tuple) else root.resolve()
+    absolute = tuple(map(_absolute, root)) if isinstance(root, tuple) else _absolute(root)
     return settings.model_copy(update={"data": settings.data.model_copy(update={"root": absolute})})
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # unlike Path.resolve it takes a circle of symbolic links for a plain name
 
 
 def roots(data: Data) -> tuple[Path, ...]:
@@ -206,6 +312,24 @@ def roots(data: Data) -> tuple[Path, ...]:
     if data.root is None:
         return ()
     return data.root if isinstance(data.root, tuple) else (data.root,)
+
+
+def _classifier_problems(classifier: ClassifierSettings, model: Model, encoder: Encoder) -> list[str]:
+    """What does not go together with the chosen classifier, each with the fix."""
+    name, found = classifier.name, []
+    if name == "pretrained" and model.pretrained is None:
+        found.append("'classifier.name': pretrained needs model.pretrained: synthetic, or a model file")
+    if classifier.start == "pretrained" and (name != "slstt" or model.pretrained is None):
+        found.append("'classifier.start': pretrained needs classifier.name: slstt and model.pretrained; leave it out")
+    if name in ("pretrained", "ststnet", "off_apexnet") and encoder.trainable != "all":
+        found.append(f"'encoder.trainable': {encoder.trainable} means nothing to classifier.name={name}; leave it out")
+    if name in ("ststnet", "off_apexnet") and model.pretrained is not None:
+        found.append(f"'model.pretrained': {name} has no SLSTT encoder to load it into; leave it out")
+    if name.startswith("svm") and encoder.trainable not in ("all", "none"):
+        found.append("'encoder.trainable': an SVM trains no part of the encoder; write none, or leave it out")
+    if name.startswith("svm") and encoder.trainable == "all" and model.pretrained is not None:
+        found.append("'model.pretrained': for an SVM on its features add encoder.trainable: none")
+    return found
 
 
 def problems(settings: TrainConfig) -> list[str]:
@@ -224,12 +348,11 @@ def problems(settings: TrainConfig) -> list[str]:
             )
         if augment.jitter:
             found.append("'training.augment.jitter': flow maps have one frame; set it to 0")
-        if data.protocol in ("samm_sde", "cde"):
+        if data.protocol in ("casme2_sde", "samm_sde"):
             found.append(
-                f"'data.protocol': {data.protocol} needs SAMM, which the flow maps do not hold; use cde_casme2_smic"
+                f"'data.protocol': flow maps are labelled with three classes and {data.protocol} has five; use cde, "
+                "cde_casme2_smic or smic_sde"
             )
-        if data.protocol == "casme2_sde":
-            found.append("'data.protocol': the flow maps know three classes, casme2_sde five; use cde_casme2_smic")
     if frozen:
         if augment.rotate or augment.zoom or augment.shift or augment.intensity or augment.jitter:
             found.append(
@@ -243,7 +366,7 @@ def problems(settings: TrainConfig) -> list[str]:
             )
         if settings.model.checkpointing and not settings.encoder.trainable.startswith("last"):
             found.append("'model.checkpointing' saves nothing when no block learns; set it to false")
-    found += classifier_problems(settings.classifier, settings.model, settings.encoder)
+    found += _classifier_problems(settings.classifier, settings.model, settings.encoder)
     if settings.classifier.name in ("ststnet", "off_apexnet") and data.kind != "flow_maps":
         found.append(f"'classifier.name': {settings.classifier.name} takes maps of one frame; use data.kind: flow_maps")
     if settings.classifier.name != "slstt":
@@ -265,4 +388,15 @@ def problems(settings: TrainConfig) -> list[str]:
         found.append(f"'run.device': {run.device} puts every fold on one GPU; with {run.executor} write cuda")
     if run.compile and run.device == "cpu":
         found.append("'run.compile' pays on a GPU only; set it to false")
+    if run.compile and (frozen or settings.classifier.trained_at_once):
+        found.append(
+            "'run.compile' has an effect only where the whole network learns; set it to false, or "
+            "encoder.trainable: all and a classifier with epochs"
+        )
+    numbers = 3 * training.batch_size * settings.model.image_size**2
+    if numbers > MOST_NUMBERS:
+        found.append(
+            f"'training.batch_size': {training.batch_size} pictures of {settings.model.image_size} px take "
+            f"{numbers * 4 / 1e9:.0f} GB per frame; lower it or model.image_size"
+        )
     return found

@@ -9,13 +9,13 @@
 Ids are always text: a spreadsheet turns `006` into 6, YAML turns `013` into 11.
 """
 
-import csv
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from slstt.datasets.clips import Remark
+from slstt.datasets.clips import Remark, id_problem
+from slstt.datasets.worksheets import Worksheet, read_worksheets
 from slstt.errors import DataError
 
 DATASETS = ("casme2", "samm", "smic")
@@ -57,13 +57,17 @@ def subject_id(dataset: str, text: str) -> str:
     number = whole_number(text)
     found = _SUBJECT[dataset].fullmatch(text.strip() if number is None else str(number))
     if not found:
-        raise ValueError(f"'{text}' is not a subject of {dataset}; expected e.g. {_SUBJECT_FORM[dataset].format(6)}")
+        raise ValueError(
+            f"'{text[:40]}' is not a subject of {dataset}; expected e.g. {_SUBJECT_FORM[dataset].format(6)}"
+        )
     return _SUBJECT_FORM[dataset].format(int(found[1]))
 
 
 def clip_id(dataset: str, text: str) -> str:
-    """The clip's name in normal form. Raises ValueError where `text` names no clip of `dataset`."""
+    """The clip's name in normal form. Raises ValueError where `text` names no clip of `dataset` or is too long."""
     name = text.strip()
+    if (problem := id_problem(name)) is not None:
+        raise ValueError(problem)
     if dataset == "casme2" and (found := _CASME2_CLIP.fullmatch(name)):
         return f"EP{found[1].lower()}"
     if dataset == "samm" and (found := _SAMM_CLIP.fullmatch(name)):
@@ -96,8 +100,6 @@ def dataset_of(subject: str) -> str:
         return "samm"
     raise ValueError(f"'{subject}' is no subject of CASME II (sub01), SMIC (s01) or SAMM (006)")
 
-
-FORMATS = (".xlsx", ".xls", ".csv")
 
 COLUMNS = {
     "subject": ("subject",),
@@ -140,46 +142,47 @@ class Annotation:
         return "the folder" if self.line is None else f"row {self.line} of the sheet"
 
 
-def read_table(path: Path) -> list[list[list[str]]]:
-    """All sheets of a workbook (one for csv) as rows of text cells; empty rows are kept, so indices are row numbers.
+def read_rows(path: Path, required: Sequence[str] = REQUIRED) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
+    """((row number, {our column name: text}) for every row below the header that is not empty, what was not used).
 
-    Raises DataError where the file is missing, of another format or unreadable.
-    """
-    if not path.is_file():
-        raise DataError(f"{path}: no such coding sheet")
-    if path.suffix.lower() not in FORMATS:
-        raise DataError(f"{path}: a coding sheet is one of {', '.join(FORMATS)}")
-    try:
-        return [_csv_rows(path)] if path.suffix.lower() == ".csv" else _workbook_rows(path)
-    except DataError:
-        raise
-    # calamine raises types of its own for each format, and a damaged archive raises others.
-    except Exception as error:
-        raise DataError(f"{path}: unreadable as {path.suffix.lower()[1:]} ({error}); open and save it again") from error
-
-
-def read_rows(path: Path, required: Sequence[str] = REQUIRED) -> list[tuple[int, dict[str, str]]]:
-    """(row number, {our column name: text}) for every row below the header that is not empty.
-
-    The header is the first row, over all sheets of the workbook, that names every column in `required`. Raises
-    DataError that lists the columns missing from the best candidate.
+    The header is the first row, over all visible worksheets, that names every column in `required`. Further worksheets
+    with such a header are said, one line each. Raises DataError that lists the columns missing from the best
+    candidate, and where only a hidden worksheet has the header: what nobody sees is not taken for the coding.
     """
     best: list[str] = list(required)
-    for rows in read_table(path):
-        for number, row in enumerate(rows, start=1):
+    found: list[tuple[Worksheet, int, Mapping[str, int]]] = []
+    for sheet in read_worksheets(path):
+        for number, row in enumerate(sheet.rows, start=1):
             where = _columns(row)
             missing = [name for name in required if name not in where]
             if not missing:
-                below = enumerate(rows[number:], start=number + 1)
-                return [
-                    (line, {name: cells[at] if at < len(cells) else "" for name, at in where.items()})
-                    for line, cells in below
-                    if any(cells)
-                ]
-            if len(missing) < len(best):
+                found.append((sheet, number, where))
+                break
+            if len(missing) < len(best) and not sheet.hidden:
                 best = missing
-    wanted = ", ".join(f"{name} ({' / '.join(COLUMNS[name])})" for name in best)
-    raise DataError(f"{path}: no header row found; missing columns: {wanted}")
+    if not found:
+        wanted = ", ".join(f"{name} ({' / '.join(COLUMNS[name])})" for name in best)
+        raise DataError(f"{path}: no header row found; missing columns: {wanted}")
+    visible = [candidate for candidate in found if not candidate[0].hidden]
+    if not visible:
+        names = ", ".join(f"'{sheet.name}'" for sheet, _, _ in found)
+        raise DataError(
+            f"{path}: only the hidden worksheet {names} holds a coding table; unhide it where it is the right one, "
+            "or save the table alone"
+        )
+    sheet, number, where = visible[0]
+    rows = [
+        (line, {name: cells[at] if at < len(cells) else "" for name, at in where.items()})
+        for line, cells in enumerate(sheet.rows[number:], start=number + 1)
+        if any(cells)
+    ]
+    others = [
+        f"{path}: {'hidden ' * other.hidden}worksheet '{other.name}' holds a coding table as well; not used, "
+        f"'{sheet.name}' is"
+        for other, _, _ in found
+        if other is not sheet
+    ]
+    return rows, others
 
 
 def read_annotations(dataset: str, path: Path) -> tuple[list[Annotation], list[Remark]]:
@@ -188,8 +191,10 @@ def read_annotations(dataset: str, path: Path) -> tuple[list[Annotation], list[R
     A row counts as data when its onset is a number or both its ids are valid: notes below the table do not. A data row
     without valid ids or without onset and offset is a failure of kind `bad_row`. Needs no frames on disk.
     """
-    annotations, remarks = [], []
-    for line, cells in read_rows(path):
+    annotations: list[Annotation] = []
+    remarks: list[Remark] = []
+    rows, others = read_rows(path)
+    for line, cells in rows:
         onset, offset = whole_number(cells["onset"]), whole_number(cells["offset"])
         problems, subject, clip = [], cells["subject"], cells["clip"]
         try:
@@ -227,6 +232,7 @@ def read_annotations(dataset: str, path: Path) -> tuple[list[Annotation], list[R
         )
     if not annotations and not remarks:
         raise DataError(f"{path}: no row of {dataset} below the header")
+    remarks += [Remark(dataset, "", "", "other_worksheet", line, "ignored") for line in others]
     return annotations, remarks
 
 
@@ -237,37 +243,3 @@ def _columns(row: Sequence[str]) -> Mapping[str, int]:
         for name, spellings in COLUMNS.items()
         if any(spelling in headings for spelling in spellings)
     }
-
-
-def _workbook_rows(path: Path) -> list[list[list[str]]]:
-    from python_calamine import CalamineWorkbook
-
-    with CalamineWorkbook.from_path(path) as workbook:
-        return [
-            [
-                [_cell_text(cell) for cell in row]
-                for row in workbook.get_sheet_by_name(name).to_python(skip_empty_area=False)
-            ]
-            for name in workbook.sheet_names
-        ]
-
-
-def _cell_text(cell: object) -> str:
-    if isinstance(cell, float) and cell.is_integer():
-        return str(int(cell))
-    return str(cell).strip()
-
-
-def _csv_rows(path: Path) -> list[list[str]]:
-    raw = path.read_bytes()
-    for encoding in ("utf-8-sig", "gb18030"):  # sheets saved by a Chinese Excel are not UTF-8
-        try:
-            text = raw.decode(encoding)
-            break
-        except UnicodeDecodeError:
-            continue
-    else:
-        raise DataError(f"{path}: neither UTF-8 nor GB18030 text; save it as UTF-8")
-    lines = text.splitlines()
-    delimiter = max(",;\t", key=lambda mark: sum(line.count(mark) for line in lines[:40]))
-    return [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]

@@ -1,5 +1,6 @@
 """One annotated clip, and the table of clips (`index.csv`) that preprocessing leaves and training reads."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,48 @@ from slstt.errors import DataError
 from slstt.files import read_csv, write_csv
 
 INDEX_COLUMNS = ("dataset", "subject", "clip", "emotion", "onset", "apex", "offset", "frames", "folder")
+
+LONGEST_ID = 100
+"""Bytes of an id in UTF-8. File systems allow 255 for a name, and files are called after a data set and a subject, or
+after a clip with a suffix."""
+
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def id_problem(text: str) -> str | None:
+    """Why `text` cannot be the id of a data set, subject or clip, which name files and folders; None where it can.
+
+    The one place where this is decided: whoever reads an id from a file asks here before it becomes part of a path.
+    """
+    shown = _UNPRINTABLE.sub("?", text if len(text) <= 40 else f"{text[:40]}...")
+    if not text.strip():
+        return "an id is empty"
+    if found := _UNPRINTABLE.search(text):
+        return f"'{shown}' holds the control character {found[0]!a}"
+    if "/" in text or "\\" in text:
+        return f"'{shown}' holds a path separator"
+    if text.startswith("."):
+        return f"'{shown}' begins with a dot"
+    if (length := len(text.encode())) > LONGEST_ID:
+        return f"'{shown}' is {length} characters long, at most {LONGEST_ID} are allowed"
+    return None
+
+
+def key_problems(key: Sequence[str]) -> list[str]:
+    """What is wrong with (dataset, subject, clip), one line each; [] where all three can name files and folders."""
+    named = zip(("dataset", "subject", "clip"), key, strict=True)
+    return [f"{name}: {problem}" for name, text in named if (problem := id_problem(text)) is not None]
+
+
+def same_but_for_case(keys: Iterable[Sequence[str]]) -> list[tuple[Sequence[str], Sequence[str]]]:
+    """Pairs of different keys that are one once capitals are ignored: one clip twice, and one file on many systems."""
+    first: dict[tuple[str, ...], Sequence[str]] = {}
+    pairs = []
+    for key in keys:
+        known = first.setdefault(tuple(part.casefold() for part in key), key)
+        if known != key:
+            pairs.append((known, key))
+    return pairs
 
 
 @dataclass(frozen=True)
@@ -82,27 +125,40 @@ def write_index(path: Path, clips: Iterable[Clip]) -> None:
 
 
 def read_index(path: Path) -> list[Clip]:
-    """Read `index.csv` back; `frames` stays empty. Raises DataError where the file is missing or malformed."""
+    """Read `index.csv` back; `frames` stays empty.
+
+    Raises DataError with every row that cannot be used: an id that cannot name a file, a clip listed twice (also in
+    other capitals), a frame that is no whole number, a cell that runs over several lines.
+    """
     clips, problems, seen = [], [], set()
-    for number, row in enumerate(read_csv(path, INDEX_COLUMNS), start=1):
-        key = (row["dataset"], row["subject"], row["clip"])
-        try:
-            onset, offset = int(row["onset"]), int(row["offset"])
-            apex = int(row["apex"]) if row["apex"] else None
-        except ValueError as error:
-            problems.append(
-                f"{path}: row {number} ({' '.join(key)}): onset, apex and offset are whole numbers ({error})"
-            )
+    for line, row in enumerate(read_csv(path, INDEX_COLUMNS, one_line=True), start=2):
+        where, key = f"{path}: line {line}", (row["dataset"], row["subject"], row["clip"])
+        if wrong := key_problems(key):
+            problems += [f"{where}: {problem}; mend it or run slstt-preprocess again" for problem in wrong]
             continue
-        if not all(key):
-            problems.append(f"{path}: row {number}: dataset, subject and clip must be given")
+        if "\0" in row["emotion"] + row["folder"]:
+            problems.append(f"{where} ({' '.join(key)}): a cell holds a NUL character; mend it")
+            continue
+        numbers = {name: _frame_number(row[name]) for name in ("onset", "apex", "offset")}
+        onset, offset = numbers["onset"], numbers["offset"]
+        if onset is None or offset is None or (numbers["apex"] is None and row["apex"]):
+            problems.append(f"{where} ({' '.join(key)}): onset, apex and offset are whole numbers")
+            continue
         if key in seen:
-            problems.append(f"{path}: row {number}: clip {' '.join(key)} is listed twice")
+            problems.append(f"{where}: clip {' '.join(key)} is listed twice")
         seen.add(key)
-        clips.append(Clip(*key, row["emotion"], onset, apex, offset, Path(row["folder"])))
+        clips.append(Clip(*key, row["emotion"], onset, numbers["apex"], offset, Path(row["folder"])))
+    problems += [
+        f"{path}: clips {' '.join(one)} and {' '.join(other)} differ in capitals only; keep one row"
+        for one, other in same_but_for_case(clip.key for clip in clips)
+    ]
     if problems:
         raise DataError(*problems)
     return clips
+
+
+def _frame_number(text: str) -> int | None:
+    return int(text) if re.fullmatch(r"\s*[+-]?\d{1,12}\s*", text, re.ASCII) else None
 
 
 def name_of(key: Sequence[str]) -> str:

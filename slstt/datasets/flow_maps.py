@@ -27,6 +27,10 @@ MapKey = tuple[str, str, str]
 
 DEPTH = 3
 
+MOST_PIXELS = 1024
+"""Of a map's side; the published ones have 28."""
+MOST_BYTES = 8 * 2**20
+
 
 @dataclass(frozen=True)
 class FlowMaps:
@@ -38,6 +42,11 @@ class FlowMaps:
     """(dataset, subject, clip), normal form, one per map."""
     labels: tuple[str, ...]
     """Class names (`CLASSES`)."""
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Data sets that occur, sorted."""
+        return tuple(sorted({key[0] for key in self.keys}))
 
     @property
     def maps(self) -> np.ndarray:
@@ -53,8 +62,13 @@ def read(root: Path) -> FlowMaps:
     Raises DataError that lists every problem: root missing, neither layout, an unreadable picture, another size than
     the others, a label without picture, a picture without label, a clip twice, an id or class that is unknown.
     """
+    try:
+        root.stat()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{root}: no such folder ({reason}); data.root must point at the flow maps") from error
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder; data.root must point at the flow maps")
+        raise DataError(f"{root}: is a file; data.root must point at the folder of the flow maps")
     table = path if (path := root / "labels.csv").is_file() else None
     problems: list[str] = []
     entries = list(_flat(root, table, problems) if table else _tree(root, problems))
@@ -104,7 +118,7 @@ def _flat(root: Path, table: Path, problems: list[str]) -> Iterator[tuple[MapKey
                 problems.append(f"{path}: same clip as {pictures[key]}; keep one")
             pictures[key] = path
     labelled = set()
-    for number, row in enumerate(read_csv(table, ("dataset", "subject", "clip", "label")), start=2):
+    for number, row in enumerate(read_csv(table, ("dataset", "subject", "clip", "label"), one_line=True), start=2):
         dataset, label = row["dataset"].strip().lower(), row["label"].strip().lower()
         try:
             if dataset_of(row["subject"]) != dataset:
@@ -153,17 +167,19 @@ def _key_of(path: Path, problems: list[str]) -> MapKey | None:
 def _picture(path: Path, problems: list[str]) -> np.ndarray | None:
     """(H, W, 3) uint8 as u, v, strain: red, green and blue, which OpenCV returns in the order blue, green, red."""
     try:
-        picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+        with path.open("rb") as stream:
+            raw = stream.read(MOST_BYTES + 1)
+        # A PNG says its width and height in bytes 16 to 24: a few bytes can unpack to gigabytes.
+        large = len(raw) > MOST_BYTES or any(int.from_bytes(raw[at : at + 4]) > MOST_PIXELS for at in (16, 20))
+        picture = None if large else cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_UNCHANGED)
     except (OSError, cv2.error):  # an empty file is an error to OpenCV, a damaged one gives None
-        picture = None
-    if picture is None:
+        large, picture = False, None
+    if large:
+        problems.append(f"{path}: larger than {MOST_PIXELS} pixels a side or {MOST_BYTES // 2**20} MB; not a flow map")
+    elif picture is None:
         problems.append(f"{path}: unreadable picture; copy it again from the source")
     elif picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
         problems.append(f"{path}: must have three channels of 8 bits (u, v, strain)")
     else:
         return picture[..., ::-1]
     return None
-
-
-PUBLISHED_CROP = (-1.0, 1.0, -0.9, 2.0)
-"""About what the published 28x28 flow maps show of a face: eyes 8.5 rows down, the mouth 19.5, the chin at the edge."""

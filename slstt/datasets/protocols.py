@@ -12,7 +12,6 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
 
 from slstt.datasets.clips import Clip
 
@@ -118,6 +117,17 @@ def class_of(protocol: Protocol, clip: Clip) -> str | None:
     return protocol.emotions.get(clip.dataset, {}).get(clip.emotion)
 
 
+def left_out(protocol: Protocol, keys: Iterable[tuple[str, str, str]]) -> list[str]:
+    """What of `keys` the protocol does not take, one line for each data set and each clip it leaves out by name."""
+    keys = sorted(set(keys))
+    others = Counter(key[0] for key in keys if key[0] not in protocol.datasets)
+    lines = [
+        f"{dataset}: {count} clip{'s' * (count > 1)} left out ({protocol.name} takes {', '.join(protocol.datasets)})"
+        for dataset, count in sorted(others.items())
+    ]
+    return lines + [f"{' '.join(key)}: left out, as the published list does" for key in keys if key in protocol.without]
+
+
 Entry = tuple[str, str, str, str]
 """(dataset, subject, clip, class), ids in normal form."""
 
@@ -128,12 +138,13 @@ def manifest_difference(
     *,
     datasets: Collection[str] | None = None,
     candidates: Iterable[tuple[str, str, str]] = (),
+    lists: "PublishedLists | None" = None,
 ) -> list[str]:
     """What differs between `entries` and the published list, one line each; [] where they are exactly the same.
 
     Clips that are not on the list, are listed twice or have another class there are named. Missing clips are counted
     by data set and class, and named where `candidates` (e.g. the keys in `failures.csv`) contain them. `datasets`
-    restricts the comparison to some of the protocol's data sets.
+    restricts the comparison to some of the protocol's data sets. `lists` replaces the published lists of the package.
     """
     entries = list(entries)
     wanted = [name for name in protocol.datasets if datasets is None or name in datasets]
@@ -141,14 +152,14 @@ def manifest_difference(
     given = Counter(entry[:3] for entry in entries)
     lines += [f"{' '.join(key)}: listed {count} times" for key, count in given.items() if count > 1]
     for key, label in {entry[:3]: entry[3] for entry in entries}.items():
-        published = published_class(protocol, key) if key[0] in wanted else None
+        published = published_class(protocol, key, lists) if key[0] in wanted else None
         found[key[0], published] += 1
         if published is None:
             lines.append(f"{' '.join(key)} ({label}): not in the protocol")
         elif published != label:
             lines.append(f"{' '.join(key)}: class {label}, in the protocol {published}")
     for key in sorted(set(candidates) - set(given)):
-        published = published_class(protocol, key) if key[0] in wanted else None
+        published = published_class(protocol, key, lists) if key[0] in wanted else None
         if published is not None:
             lines.append(f"{' '.join(key)} ({published}): missing")
             found[key[0], published] += 1
@@ -161,13 +172,22 @@ def manifest_difference(
     return lines
 
 
-def published_class(protocol: Protocol, key: tuple[str, str, str]) -> str | None:
+@dataclass(frozen=True)
+class PublishedLists:
+    """Digests of the clips that count and of their classes (see `digest`)."""
+
+    salt: str
+    digests: Mapping[str, Mapping[str, frozenset[str]]]
+    """Name of the list -> data set -> digests."""
+
+
+def published_class(protocol: Protocol, key: tuple[str, str, str], lists: PublishedLists | None = None) -> str | None:
     """The class the published list gives the clip `key`; None where it is not on the list."""
     if key[0] not in protocol.counts:
         return None
-    table = _digests()
-    listed = table["lists"][protocol.published].get(key[0], frozenset())
-    matching = (name for name in protocol.classes if digest(table["salt"], protocol.published, *key, name) in listed)
+    lists = lists or _published_lists()
+    listed = lists.digests[protocol.published].get(key[0], frozenset())
+    matching = (name for name in protocol.classes if digest(lists.salt, protocol.published, *key, name) in listed)
     return next(matching, None)
 
 
@@ -180,10 +200,10 @@ def digest(salt: str, published: str, dataset: str, subject: str, clip: str, lab
 
 
 @cache
-def _digests() -> dict[str, Any]:
+def _published_lists() -> PublishedLists:
     table = json.loads(files("slstt.datasets").joinpath("protocol_digests.json").read_text(encoding="utf-8"))
-    lists = {
+    digests = {
         name: {dataset: frozenset(text.split()) for dataset, text in parts.items()}
         for name, parts in table["lists"].items()
     }
-    return {"salt": table["salt"], "lists": lists}
+    return PublishedLists(table["salt"], digests)

@@ -2,13 +2,16 @@
 
 import os
 import re
+import stat
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slstt.datasets.annotations import DATASETS, EMOTIONS, FORMATS, Annotation, clip_id, is_subject_folder, subject_id
+from slstt.datasets.annotations import DATASETS, EMOTIONS, Annotation, clip_id, is_subject_folder, subject_id
 from slstt.datasets.clips import Clip, Remark
+from slstt.datasets.worksheets import FORMATS
 from slstt.errors import DataError
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
@@ -28,6 +31,8 @@ class Survey:
     """Folders that hold subject folders, nearest the root first."""
     sheets: tuple[Path, ...]
     """Spreadsheets and csv files at or below the root, then in the folders above it."""
+    unnamed: tuple[Path, ...] = ()
+    """Folders that hold a file or folder whose name is not UTF-8; such are not looked at."""
 
 
 def survey(dataset: str, root: Path) -> Survey:
@@ -35,18 +40,19 @@ def survey(dataset: str, root: Path) -> Survey:
 
     Raises DataError where `root` is missing, is a file, or is empty.
     """
-    if not root.exists():
-        raise DataError(f"{root}: no such folder; --root must point at the data set")
-    if not root.is_dir():
-        raise DataError(f"{root}: is a file; --root must point at the data set's folder")
-    if not _entries(root):
-        raise DataError(f"{root}: the folder is empty; --root must point at the data set")
-    parents, sheets, level = [], [], [root]
+    _check_root(root)
+    parents, sheets, unnamed, level, seen = [], [], [], [root], set()
     for _ in range(DEPTH + 1):
         below = []
         for folder in level:
             if not os.access(folder, os.R_OK | os.X_OK):
                 continue  # e.g. lost+found; the subjects' own folders must be readable
+            place = folder.stat()
+            if (place.st_dev, place.st_ino) in seen:
+                continue  # a link back to a folder above or beside
+            seen.add((place.st_dev, place.st_ino))
+            if any(not _is_text(entry.name) for entry in _scan(folder)):
+                unnamed.append(folder)
             inner = subfolders(folder)
             subjects = [path for path in inner if is_subject_folder(dataset, path.name)]
             if any(subfolders(subject) for subject in subjects):
@@ -55,7 +61,24 @@ def survey(dataset: str, root: Path) -> Survey:
             below += [path for path in inner if path not in subjects]
         level = below
     above = [folder for folder in list(root.resolve().parents)[:PARENTS] if os.access(folder, os.R_OK | os.X_OK)]
-    return Survey(tuple(parents), (*sheets, *(sheet for folder in above for sheet in _sheets_in(folder))))
+    sheets += [sheet for folder in above for sheet in _sheets_in(folder)]
+    return Survey(tuple(parents), tuple(sheets), tuple(unnamed))
+
+
+def _check_root(root: Path) -> None:
+    """Raise DataError where `root` is missing, no folder, empty, or called what no table can hold."""
+    if not _is_text(str(root)):
+        raise DataError(f"{str(root)!a}: the path holds control characters or is not UTF-8; rename the folder")
+    try:
+        mode = root.stat().st_mode
+    except FileNotFoundError as error:
+        raise DataError(f"{root}: no such folder; --root must point at the data set") from error
+    except OSError as error:
+        raise DataError(f"{root}: cannot be read ({error.strerror}); --root must point at the data set") from error
+    if not stat.S_ISDIR(mode):
+        raise DataError(f"{root}: is a file; --root must point at the data set's folder")
+    if not _entries(root):
+        raise DataError(f"{root}: the folder is empty; --root must point at the data set")
 
 
 def look_alike(root: Path, dataset: str) -> str | None:
@@ -69,7 +92,11 @@ def subfolders(folder: Path) -> list[Path]:
 
     Raises DataError where `folder` may not be read.
     """
-    return [folder / e.name for e in _entries(folder) if e.is_dir() and not e.name.startswith((".", "__", "$", "@"))]
+    return [
+        folder / e.name
+        for e in _entries(folder)
+        if _leads_to(e, os.DirEntry.is_dir) and not e.name.startswith((".", "__", "$", "@"))
+    ]
 
 
 def frames_in(folder: Path) -> tuple[dict[int, Path], list[Path]]:
@@ -77,9 +104,12 @@ def frames_in(folder: Path) -> tuple[dict[int, Path], list[Path]]:
 
     The number is the integer that ends the file's stem, so zero padding and what stands before it do not matter:
     `img46.jpg`, `reg_img46.jpg`, `006_05562.jpg`, `image559740.bmp`. Files of other kinds, hidden files and copies
-    (`img46 (1).jpg`) are not frames. Raises DataError where `folder` may not be read.
+    (`img46 (1).jpg`) are not frames, nor is a link that leads nowhere or round in circles. Raises DataError where
+    `folder` may not be read.
     """
-    names = [e.name for e in _entries(folder) if not e.name.startswith((".", "~")) and e.is_file()]
+    names = [
+        e.name for e in _entries(folder) if not e.name.startswith((".", "~")) and _leads_to(e, os.DirEntry.is_file)
+    ]
     frames, doubled = {}, []
     for name in names:
         stem, _, suffix = name.rpartition(".")
@@ -128,6 +158,23 @@ def by_id(found: Iterable[tuple[tuple[str, str], Path]]) -> tuple[dict[tuple[str
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What lies in `folder`, by name, without names that are not UTF-8: no table and no page could hold them."""
+    return [entry for entry in _scan(folder) if _is_text(entry.name)]
+
+
+def _is_text(name: str) -> bool:
+    return not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
+
+
+def _leads_to(entry: os.DirEntry[str], kind: Callable[[os.DirEntry[str]], bool]) -> bool:
+    """Whether the entry is a file or folder; no for a link that goes round in circles."""
+    try:
+        return kind(entry)
+    except OSError:
+        return False
+
+
+def _scan(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
@@ -139,7 +186,7 @@ def _sheets_in(folder: Path) -> list[Path]:
     return [
         folder / e.name
         for e in _entries(folder)
-        if e.name.lower().endswith(FORMATS) and not e.name.startswith((".", "~")) and e.is_file()
+        if e.name.lower().endswith(FORMATS) and not e.name.startswith((".", "~")) and _leads_to(e, os.DirEntry.is_file)
     ]
 
 
@@ -187,15 +234,32 @@ def locate(layout: ReleaseLayout, root: Path, annotations: Path | None, rank: Ca
     sheet, further = (annotations, []) if annotations else pick_sheet(found.sheets, layout.sheet_pattern, layout.sheets)
     if sheet is None:
         problems.append(no_sheet(layout, root, found))
-    elif not sheet.is_file():
-        problems.append(f"{sheet}: no such coding sheet (--annotations)")
+    else:
+        problems += _sheet_problems(sheet)
     if problems or sheet is None:
         raise DataError(*problems)
     unused = [("other_release", path) for path in folders[1:]] + [("other_sheet", path) for path in further]
-    remarks = tuple(
+    remarks = [
         Remark(layout.dataset, "", "", kind, f"{path} found as well; not used", "ignored") for kind, path in unused
-    )
-    return LocatedRelease(folders[0], sheet, remarks)
+    ]
+    return LocatedRelease(folders[0], sheet, (*remarks, *unnamed_remarks(layout.dataset, found)))
+
+
+def unnamed_remarks(dataset: str, found: Survey) -> list[Remark]:
+    """One remark for each folder that holds names which are not UTF-8."""
+    reason = "holds a name that is not UTF-8 or has control characters; not looked at, rename it"
+    return [Remark(dataset, "", "", "unreadable_name", f"{path} {reason}", "ignored") for path in found.unnamed]
+
+
+def _sheet_problems(sheet: Path) -> list[str]:
+    try:
+        sheet.stat()
+    except FileNotFoundError:
+        return [f"{sheet}: no such coding sheet (--annotations)"]
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        return [f"{sheet}: the coding sheet (--annotations) cannot be read ({reason})"]
+    return [] if sheet.is_file() else [f"{sheet}: no such coding sheet (--annotations)"]
 
 
 def no_subjects(layout: ReleaseLayout, root: Path) -> str:

@@ -25,6 +25,7 @@ from slstt.datasets.releases import (
     pick_sheet,
     subfolders,
     survey,
+    unnamed_remarks,
 )
 from slstt.errors import DataError
 
@@ -74,6 +75,7 @@ def read(root: Path, annotations: Path | None = None) -> Release:
     ]
     unused = [("other_release", path) for path in parents[1:]] + [("other_sheet", path) for path in further]
     remarks += [Remark("smic", "", "", name, f"{path} found as well; not used", "ignored") for name, path in unused]
+    remarks += unnamed_remarks("smic", found)
     folders, doubled = by_id((key, folder) for key, folder, _ in tree.found)
     emotions = {folder: emotion for _, folder, emotion in tree.found}
     unusable: list[Remark] = []

@@ -9,21 +9,10 @@ from typing import Any
 import numpy as np
 
 from slstt.datasets.clips import name_of
-from slstt.errors import ConfigError, DataError
-from slstt.evaluation.metrics import (
-    DRAWS,
-    LEVEL,
-    SCORES,
-    accuracy_of,
-    confusion,
-    interval,
-    resample,
-    scores_of,
-    subject_confusions,
-    uf1_of,
-)
-from slstt.evaluation.predictions import Predictions, shortened
-from slstt.evaluation.run import EvaluatedRun, fold_files
+from slstt.errors import ConfigError, DataError, shortened
+from slstt.evaluation.bootstrap import DRAWS, LEVEL, interval, resample
+from slstt.evaluation.metrics import SCORES, accuracy_of, confusion, scores_of, subject_confusions, uf1_of
+from slstt.evaluation.predictions import Predictions
 from slstt.evaluation.tables import SCORE_TITLES, Table, number
 from slstt.files import read_csv
 
@@ -55,10 +44,14 @@ class Comparison:
     mcnemar_p: float | None
     """Exact two-sided McNemar test; it takes clips as independent, which clips of one subject are not."""
     disagreements: tuple[Disagreement, ...]
+    draws: int = DRAWS
+    """Bootstrap draws behind `ci`."""
 
     def as_dict(self) -> dict[str, Any]:
         """For `comparison.json`."""
-        return {**asdict(self), "bootstrap": {"unit": "subject", "draws": DRAWS, "level": LEVEL, "paired": True}}
+        content = asdict(self)
+        draws = content.pop("draws")
+        return {**content, "bootstrap": {"unit": "subject", "draws": draws, "level": LEVEL, "paired": True}}
 
 
 def compare(
@@ -104,6 +97,7 @@ def compare(
         only_second if single else None,
         mcnemar(only_first, only_second) if single else None,
         tuple(disagreements) if single else (),
+        draws,
     )
 
 
@@ -133,6 +127,7 @@ def comparison_table(comparison: Comparison) -> Table:
         ("", "Difference", "95% interval", "Zero excluded"),
         tuple(rows),
         tuple(notes),
+        left=(0, 3),
     )
 
 
@@ -177,11 +172,11 @@ def _restricted(predictions: Predictions, clips: set[tuple[str, str, str]]) -> P
     return predictions.select(sorted(rows, key=lambda i: predictions.keys[i]))
 
 
-PEEK_TABLE_COLUMNS = ("epoch", "dataset", "subject", "clip", "true_label", "predicted_label")
+COLUMNS = ("epoch", "dataset", "subject", "clip", "true_label", "predicted_label")
 
 
 @dataclass(frozen=True)
-class Selected:
+class ScoresUnderRule:
     """The pooled scores under one way of choosing the epoch."""
 
     rule: str
@@ -192,30 +187,31 @@ class Selected:
     """Which epochs were taken, for people."""
 
 
-def selection_gap(run: EvaluatedRun) -> list[Selected]:
-    """The scores under each rule for which the first seed's run left files; empty where it left none.
+def selection_gap(
+    peek_files: Sequence[Path], inner_files: Sequence[Path], classes: Sequence[str]
+) -> list[ScoresUnderRule]:
+    """The scores under each rule for which the folds left `peek.csv` or `inner.csv`; empty where they left none.
 
-    Raises DataError where a file is malformed or names labels outside the classes.
+    Raises DataError where a file is malformed or names labels outside `classes`.
     """
-    classes = run.predictions.classes
     rules = []
-    peek = [_epochs(path, classes) for path in fold_files(run, "peek.csv").values()]
-    inner = [_epochs(path, classes) for path in fold_files(run, "inner.csv").values()]
+    peek = [_epochs(path, classes) for path in peek_files]
+    inner = [_epochs(path, classes) for path in inner_files]
     if peek:
         last = [max(fold) for fold in peek]
-        rules.append(_selected("last epoch", peek, last, True))
+        rules.append(_under_rule("last epoch", peek, last, True))
     if inner:
-        rules.append(_selected("inner validation", inner, [max(fold) for fold in inner], True))
+        rules.append(_under_rule("inner validation", inner, [max(fold) for fold in inner], True))
     if peek:
         shared = sorted(set.intersection(*(set(fold) for fold in peek)))
         if shared:
-            best = max(shared, key=lambda epoch: float(uf1_of(sum_of([fold[epoch] for fold in peek]))))
+            best = max(shared, key=lambda epoch: float(uf1_of(_pooled([fold[epoch] for fold in peek]))))
             rules.append(
-                _selected("one epoch for all folds, best on the test subjects", peek, [best] * len(peek), False)
+                _under_rule("one epoch for all folds, best on the test subjects", peek, [best] * len(peek), False)
             )
         # `max` keeps the first of equals: the earliest epoch, as the usual `if score > best` does.
         chosen = [max(sorted(fold), key=lambda epoch, f=fold: float(accuracy_of(f[epoch]))) for fold in peek]
-        rules.append(_selected("each fold's best epoch on its test subject", peek, chosen, False))
+        rules.append(_under_rule("each fold's best epoch on its test subject", peek, chosen, False))
     return rules
 
 
@@ -241,27 +237,22 @@ def selection_table(rules: Sequence[Mapping[str, Any]]) -> Table | None:
     )
 
 
-def peek_curve(run: EvaluatedRun) -> dict[str, list[float]] | None:
-    """Pooled test UF1 after every epoch ("epoch", "uf1"), a diagnosis only; None where the run did not peek."""
-    folds = [_epochs(path, run.predictions.classes) for path in fold_files(run, "peek.csv").values()]
+def peek_curve(peek_files: Sequence[Path], classes: Sequence[str]) -> dict[str, list[float]] | None:
+    """Pooled test UF1 after every epoch ("epoch", "uf1"), a diagnosis only; None where there is no `peek.csv`."""
+    folds = [_epochs(path, classes) for path in peek_files]
     if not folds:
         return None
     epochs = sorted(set.intersection(*(set(fold) for fold in folds)))
     return {
         "epoch": [float(epoch) for epoch in epochs],
-        "uf1": [float(uf1_of(sum_of([fold[epoch] for fold in folds]))) for epoch in epochs],
+        "uf1": [float(uf1_of(_pooled([fold[epoch] for fold in folds]))) for epoch in epochs],
     }
 
 
-def sum_of(matrices: Sequence[np.ndarray]) -> np.ndarray:
-    """The pooled confusion matrix."""
-    return np.sum(matrices, axis=0)
-
-
-def _selected(rule: str, folds: Sequence[Mapping[int, Any]], epochs: Sequence[int], valid: bool) -> Selected:
-    matrix = sum_of([fold[epoch] for fold, epoch in zip(folds, epochs, strict=True)])
+def _under_rule(rule: str, folds: Sequence[Mapping[int, Any]], epochs: Sequence[int], valid: bool) -> ScoresUnderRule:
+    matrix = _pooled([fold[epoch] for fold, epoch in zip(folds, epochs, strict=True)])
     low, high = min(epochs), max(epochs)
-    return Selected(
+    return ScoresUnderRule(
         rule,
         {name: float(value) for name, value in scores_of(matrix).items()},
         int(matrix.sum()),
@@ -272,7 +263,7 @@ def _selected(rule: str, folds: Sequence[Mapping[int, Any]], epochs: Sequence[in
 
 def _epochs(path: Path, classes: Sequence[str]) -> dict[int, np.ndarray]:
     """Epoch -> confusion matrix of one fold's file."""
-    rows = read_csv(path, PEEK_TABLE_COLUMNS)
+    rows = read_csv(path, COLUMNS)
     by_epoch: dict[int, tuple[list[str], list[str]]] = {}
     for row in rows:
         if not row["epoch"].isdecimal() or len(row["epoch"]) > 9:
@@ -286,3 +277,7 @@ def _epochs(path: Path, classes: Sequence[str]) -> dict[int, np.ndarray]:
         return {epoch: confusion(*labels, classes) for epoch, labels in by_epoch.items()}
     except DataError as error:
         raise DataError(*(f"{path}: {problem}" for problem in error.problems)) from error
+
+
+def _pooled(matrices: Sequence[np.ndarray]) -> np.ndarray:
+    return np.sum(matrices, axis=0)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from slstt.datasets.protocols import PROTOCOLS, manifest_difference
+from slstt.errors import listed
 from slstt.evaluation.compare import selection_gap, selection_table
 from slstt.evaluation.metrics import SCORES, scores_of, subject_confusions, summary_of
 from slstt.evaluation.predictions import Predictions
@@ -71,9 +72,7 @@ def evaluate(run: EvaluatedRun) -> dict[str, Any]:
     )
     warnings = metrics.pop("warnings")
     if run.missing:
-        rest = len(run.missing) - 10
-        named = ", ".join(run.missing[:10]) + (f" and {rest} more" if rest > 0 else "")
-        warnings.insert(0, f"PARTIAL: {len(run.missing)} of {run.expected} folds are missing: {named}")
+        warnings.insert(0, f"PARTIAL: {len(run.missing)} of {run.expected} folds are missing: {listed(run.missing)}")
     contradictory = sum(_contradicts(predictions).sum() for predictions in run.seeds.values())
     if contradictory:
         warnings.append(f"{contradictory} predicted labels are not the class of the highest probability")
@@ -87,7 +86,7 @@ def evaluate(run: EvaluatedRun) -> dict[str, Any]:
         "folds": {"expected": run.expected, "missing": list(run.missing)},
         "selection_gap": [
             {"rule": rule.rule, "epochs": rule.epochs, "n": rule.clips, "valid": rule.valid, **rule.scores}
-            for rule in selection_gap(run)
+            for rule in selection_gap(run.fold_files("peek.csv"), run.fold_files("inner.csv"), run.predictions.classes)
         ],
         "warnings": warnings,
     }
@@ -123,5 +122,5 @@ def _seed_tables(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 def _contradicts(predictions: Predictions) -> np.ndarray:
     order = {name: i for i, name in enumerate(predictions.classes)}
-    said = predictions.probabilities[np.arange(len(predictions)), [order[label] for label in predictions.predicted]]
-    return said < predictions.probabilities.max(1) - 1e-6
+    stated = predictions.probabilities[np.arange(len(predictions)), [order[label] for label in predictions.predicted]]
+    return stated < predictions.probabilities.max(1) - 1e-6

@@ -1,22 +1,20 @@
 """The figures of a run, drawn to survive colour blindness and a grey printer: dark against light, hatches, numbers."""
 
-import base64
-import io
-import logging
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from slstt.errors import DataError, printable
 from slstt.evaluation.predictions import Predictions
-from slstt.evaluation.tables import dataset_title, printable
-from slstt.files import whole_file
+from slstt.evaluation.tables import dataset_title
+from slstt.pages import DARK, GREY, LIGHT, WARM, figure_style, save_figure
+
+if TYPE_CHECKING:
+    from slstt.evaluation.saliency import AttentionMaps
 
 
 @dataclass(frozen=True)
@@ -41,12 +39,12 @@ class Calibration:
 def calibration(predictions: Predictions, bins: int = 10) -> Calibration:
     """The calibration of the predicted class's probability in `bins` equal bins."""
     order = {name: i for i, name in enumerate(predictions.classes)}
-    said = predictions.probabilities[np.arange(len(predictions)), [order[label] for label in predictions.predicted]]
+    stated = predictions.probabilities[np.arange(len(predictions)), [order[label] for label in predictions.predicted]]
     right = np.array([t == p for t, p in zip(predictions.true, predictions.predicted, strict=True)], dtype=float)
-    place = np.clip(np.ceil(said * bins).astype(int) - 1, 0, bins - 1)
+    place = np.clip(np.ceil(stated * bins).astype(int) - 1, 0, bins - 1)
     counts = np.bincount(place, minlength=bins)
     with np.errstate(invalid="ignore"):
-        confidence = np.bincount(place, said, bins) / counts
+        confidence = np.bincount(place, stated, bins) / counts
         accuracy = np.bincount(place, right, bins) / counts
         low, high = _wilson(accuracy, counts)
     filled = counts > 0
@@ -59,47 +57,6 @@ def _wilson(share: np.ndarray, counts: np.ndarray, z: float = 1.96) -> tuple[np.
     centre = (share + z * z / (2 * counts)) / (1 + z * z / counts)
     half = z / (1 + z * z / counts) * np.sqrt(share * (1 - share) / counts + z * z / (4 * counts**2))
     return centre - half, centre + half
-
-
-DARK, LIGHT, WARM, GREY = "#08519c", "#9ecae1", "#d95f02", "#555555"
-"""Okabe-Ito-like: dark blue, light blue and orange differ in lightness as well as in hue."""
-_STYLE: Any = {
-    "text.parse_math": False,  # a class called "$x" is a name, not a formula
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "figure.constrained_layout.use": True,
-    "pdf.fonttype": 42,
-    "svg.hashsalt": "slstt",
-    "savefig.dpi": 200,
-}
-
-
-@contextmanager
-def style() -> Iterator[None]:
-    """The look of all figures; names in scripts the font lacks are drawn as boxes without a word about it."""
-    log = logging.getLogger("matplotlib.font_manager")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph .* missing from")
-            yield
-    finally:
-        log.setLevel(level)
-
-
-def save(figure: Figure, folder: Path, name: str) -> str:
-    """Write `name`.png and `name`.pdf below `folder`; returns the figure as a `data:` URI (SVG), sharp in print."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # the layout is found once, not once for each format
-    for suffix in ("png", "pdf"):
-        with whole_file(folder / f"{name}.{suffix}") as part:
-            figure.savefig(part, format=suffix, metadata={"CreationDate": None} if suffix == "pdf" else None)
-    stream = io.BytesIO()
-    figure.savefig(stream, format="svg", metadata={"Date": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
 
 
 def confusion_figure(matrix: np.ndarray, classes: Sequence[str], title: str = "") -> Figure:
@@ -131,6 +88,10 @@ def confusion_figure(matrix: np.ndarray, classes: Sequence[str], title: str = ""
     return figure
 
 
+MOST_NAMED_SUBJECTS = 120
+"""More names do not fit below the bars."""
+
+
 def subjects_figure(per_subject: Sequence[Mapping[str, Any]]) -> Figure:
     """One bar per subject: clips recognised (dark) and missed (light, hatched); one panel per data set."""
     datasets = sorted({line["dataset"] for line in per_subject})
@@ -148,7 +109,10 @@ def subjects_figure(per_subject: Sequence[Mapping[str, Any]]) -> Figure:
         axes.bar(
             places, totals - right, bottom=right, color="white", edgecolor=WARM, hatch="////", lw=0.8, label="missed"
         )
-        axes.set_xticks(places, [short(line["subject"], 10) for line in lines], rotation=90, fontsize=7)
+        if len(lines) <= MOST_NAMED_SUBJECTS:
+            axes.set_xticks(places, [short(line["subject"], 10) for line in lines], rotation=90, fontsize=7)
+        else:
+            axes.set_xlabel(f"{len(lines)} subjects")
         axes.set_xlim(-0.7, max(longest, 8) - 0.3)
         axes.set_ylim(0, 1.05 * totals.max())
         axes.set_ylabel("clips")
@@ -226,7 +190,7 @@ def _band(
     values: dict[float, list[float]] = {}
     for history in histories:
         for epoch, value in zip(history["epoch"], history.get(name, ()), strict=False):
-            if np.isfinite(value):
+            if np.isfinite(value) and np.isfinite(epoch):
                 values.setdefault(epoch, []).append(value)
     epochs = sorted(values)
     if not epochs:
@@ -237,7 +201,70 @@ def _band(
     )
 
 
+def attention_figure(maps: Mapping[str, "AttentionMaps"], names: Sequence[str]) -> Figure:
+    """Above, the mean motion of each class; below, the mean attention over it, on one scale for all classes."""
+    means = [maps[name].attention / maps[name].clips for name in names]
+    low, high = min(m.min() for m in means), max(m.max() for m in means)
+    figure = Figure(figsize=(1.1 + 2.1 * len(names), 4.7))
+    rows = figure.subplots(2, len(names), squeeze=False)
+    shown = None
+    for column, name in enumerate(names):
+        motion = maps[name].motion / maps[name].clips
+        edge = (-0.5, motion.shape[1] - 0.5, motion.shape[0] - 0.5, -0.5)
+        rows[0, column].imshow(motion, cmap="gray", extent=edge)
+        rows[0, column].set_title(f"{short(name)}\n({maps[name].clips} clips)")
+        rows[1, column].imshow(motion, cmap="gray", extent=edge)
+        shown = rows[1, column].imshow(
+            means[column], cmap="cividis", vmin=low, vmax=high, extent=edge, alpha=0.75, interpolation="bilinear"
+        )
+        for axes in rows[:, column]:
+            axes.set(xticks=(), yticks=())
+            axes.spines[:].set_visible(False)
+    rows[0, 0].set_ylabel("mean motion")
+    rows[1, 0].set_ylabel("attention over it")
+    if shown is not None:
+        figure.colorbar(shown, ax=rows[1, :].tolist(), shrink=0.9, label="times even attention")
+    return figure
+
+
+def gate_figure(maps: Mapping[str, "AttentionMaps"], names: Sequence[str]) -> Figure:
+    """Intensity and output gate over the frames, one line per class."""
+    figure = Figure(figsize=(6.0, 4.4 if maps[names[0]].gate is not None else 2.4))
+    panels = figure.subplots(2 if maps[names[0]].gate is not None else 1, 1, squeeze=False, sharex=True)[:, 0]
+    for place, name in enumerate(names):
+        summed, line = maps[name], ("-", "--", "-.", ":")[place % 4]
+        frames = np.arange(1, len(summed.intensity) + 1)
+        colour = (DARK, WARM, GREY, LIGHT)[place % 4]
+        drawn = {"color": colour, "ls": line, "marker": "osD^v"[place % 5], "ms": 3.5}
+        panels[0].plot(frames, summed.intensity / summed.clips, label=short(name), **drawn)
+        if summed.gate is not None:
+            panels[1].plot(frames, summed.gate / summed.clips, **drawn)
+    panels[0].set(ylabel="mean motion,\nshare of the clip's highest", ylim=(0, 1.05))
+    panels[0].legend(frameon=False, ncols=3)
+    if len(panels) == 2:
+        panels[1].set_ylabel("mean output gate\nof the last LSTM layer")
+    panels[-1].set_xlabel("frame after the onset")
+    return figure
+
+
 def short(name: str, length: int = 18) -> str:
     """A name from a file as it may stand on a figure: one line, not too long."""
     name = printable(name)
     return name if len(name) <= length else name[: length - 1] + "…"
+
+
+def write_attention(maps: Mapping[str, "AttentionMaps"], classes: Sequence[str], folder: Path) -> list[Path]:
+    """Draw `attention` (and `attention_gate` for an LSTM over several frames) as PNG and PDF into `folder`.
+
+    Returns the PNG files. Raises DataError where there is no clip.
+    """
+    names = [name for name in classes if name in maps]
+    if not names:
+        raise DataError(f"{folder.parent}: no clip to look at; train with run.save_models=true")
+    with figure_style():
+        save_figure(attention_figure(maps, names), folder, "attention")
+        written = [folder / "attention.png"]
+        if len(maps[names[0]].intensity) > 1:
+            save_figure(gate_figure(maps, names), folder, "attention_gate")
+            written.append(folder / "attention_gate.png")
+    return written

@@ -1,4 +1,4 @@
-"""Accuracy, UF1 and UAR from one pooled confusion matrix, with intervals by resampling subjects.
+"""Accuracy, UF1 and UAR from one pooled confusion matrix, and the summary of a run made of them.
 
 UF1 is the mean over the classes of 2TP / (2TP + FP + FN), UAR the mean over the classes of TP / N (See et al.,
 MEGC 2019), both of the confusion matrix pooled over all folds, never averaged over folds. The classes are pinned: a
@@ -12,15 +12,10 @@ from typing import Any
 import numpy as np
 
 from slstt.errors import DataError
+from slstt.evaluation.bootstrap import DRAWS, LEVEL, draws_without_a_class, intervals
 from slstt.evaluation.predictions import Predictions
 
 SCORES = ("accuracy", "uf1", "uar")
-DRAWS = 2000
-LEVEL = 0.95
-
-
-class AbsentClassWarning(UserWarning):
-    """A class without clips took part in a mean over the classes, as 0."""
 
 
 def confusion(true: Sequence[Any], predicted: Sequence[Any], labels: Sequence[Any]) -> np.ndarray:
@@ -28,8 +23,7 @@ def confusion(true: Sequence[Any], predicted: Sequence[Any], labels: Sequence[An
 
     Raises DataError where a label is not in `labels` or the two sequences differ in length.
     """
-    order = {_plain(label): i for i, label in enumerate(labels)}
-    true, predicted = [_plain(label) for label in true], [_plain(label) for label in predicted]
+    order = {label: i for i, label in enumerate(labels)}
     if len(true) != len(predicted):
         raise DataError(f"{len(true)} true labels and {len(predicted)} predicted ones do not belong together")
     if outside := sorted({str(label) for label in (*true, *predicted) if label not in order}):
@@ -39,31 +33,30 @@ def confusion(true: Sequence[Any], predicted: Sequence[Any], labels: Sequence[An
     return np.bincount(np.array(cells, dtype=np.int64), minlength=size * size).reshape(size, size)
 
 
-def accuracy(true: Sequence[Any], predicted: Sequence[Any], labels: Sequence[Any] | None = None) -> float:
-    """The share of clips recognised, 0..1; 0 without clips."""
-    if labels is None:
-        labels = sorted({_plain(label) for label in (*true, *predicted)})
-    return float(accuracy_of(confusion(true, predicted, labels)))
-
-
 def uf1(true: Sequence[Any], predicted: Sequence[Any], labels: Sequence[Any]) -> float:
     """Unweighted F1, 0..1: the mean over `labels` of 2TP / (2TP + FP + FN).
 
-    Warns (AbsentClassWarning) of a class absent from both; it counts 0. `uf1_of(confusion(...))` is silent.
+    A class absent from both counts 0, with a warning. Raises DataError as `confusion` does.
     """
     matrix = confusion(true, predicted, labels)
-    _warn(matrix.sum(0) + matrix.sum(1) == 0, labels, "is absent from true and predicted labels: its F1")
+    _warn_of(matrix.sum(0) + matrix.sum(1) == 0, labels, "is absent from true and predicted labels: its F1")
     return float(uf1_of(matrix))
 
 
 def uar(true: Sequence[Any], predicted: Sequence[Any], labels: Sequence[Any]) -> float:
     """Unweighted average recall, 0..1: the mean over `labels` of TP / N.
 
-    Warns (AbsentClassWarning) of a class without true clips; it counts 0.
+    A class without true clips counts 0, with a warning. Raises DataError as `confusion` does.
     """
     matrix = confusion(true, predicted, labels)
-    _warn(matrix.sum(1) == 0, labels, "has no true clips: its recall")
+    _warn_of(matrix.sum(1) == 0, labels, "has no true clips: its recall")
     return float(uar_of(matrix))
+
+
+def _warn_of(absent: np.ndarray, labels: Sequence[Any], what: str) -> None:
+    for label, missing in zip(labels, absent, strict=True):
+        if missing:
+            warnings.warn(f"class '{label}' {what} counts 0", UserWarning, stacklevel=3)
 
 
 def accuracy_of(matrix: np.ndarray) -> np.ndarray:
@@ -114,39 +107,6 @@ def subject_confusions(
     return tuple(subjects), matrices
 
 
-def subject_weights(subjects: int, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
-    """How often each subject stands in each bootstrap sample: (draws, subjects) int64, rows summing to `subjects`.
-
-    Subjects, not clips, are drawn, with replacement, because the clips of one person are not independent.
-    """
-    generator = np.random.default_rng(seed)
-    return generator.multinomial(subjects, np.full(subjects, 1 / subjects), size=draws)
-
-
-def resample(matrices: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
-    """Pooled confusion matrices of `draws` bootstrap samples of subjects: (S, C, C) -> (draws, C, C)."""
-    size = matrices.shape[-1]
-    weights = subject_weights(len(matrices), draws, seed)
-    return (weights @ matrices.reshape(len(matrices), size * size)).reshape(draws, size, size)
-
-
-def interval(values: np.ndarray, level: float = LEVEL) -> list[float]:
-    """The percentile interval [low, high] of bootstrap values (draws,)."""
-    tail = 50 * (1 - level)
-    low, high = np.percentile(values, [tail, 100 - tail])
-    return [float(low), float(high)]
-
-
-def intervals(matrices: np.ndarray, draws: int = DRAWS, seed: int = 0, level: float = LEVEL) -> dict[str, Any]:
-    """The interval of each score from per-subject confusion matrices (S, C, C); None where there is one subject only.
-
-    Every draw follows the same rule for absent classes as the score itself.
-    """
-    if len(matrices) < 2:
-        return dict.fromkeys(SCORES)
-    return {name: interval(values, level) for name, values in scores_of(resample(matrices, draws, seed)).items()}
-
-
 def summary(
     predictions: Predictions,
     protocol: str | None = None,
@@ -156,7 +116,7 @@ def summary(
 ) -> dict[str, Any]:
     """What `metrics.json` holds: scores with intervals in full and per part, per class and per subject.
 
-    `protocol` and `selection` are passed through. Absent classes are told in "warnings", not through `warnings`.
+    `protocol` and `selection` are passed through. Absent classes stand under "warnings".
     """
     subjects, matrices = subject_confusions(predictions)
     return summary_of(predictions.classes, subjects, matrices, protocol, selection, draws, seed)
@@ -180,7 +140,7 @@ def summary_of(
         parts[dataset] = _block(rows, draws, seed)
         if len(datasets) > 1:
             remarks += _absences(rows.sum(0), classes, f"{dataset}: ")
-    if len(subjects) > 1 and (missing := _absent_draws(matrices, draws, seed)) > 0.05:
+    if len(subjects) > 1 and (missing := draws_without_a_class(matrices, draws, seed)) > 0.05:
         remarks.append(f"a class has no clip in {missing:.0%} of the bootstrap draws: the intervals are wide for it")
     per_class = {
         name: {
@@ -214,7 +174,7 @@ def _block(matrices: np.ndarray, draws: int, seed: int) -> dict[str, Any]:
     pooled = matrices.sum(0)
     return {
         **{name: float(value) for name, value in scores_of(pooled).items()},
-        "ci": intervals(matrices, draws, seed),
+        "ci": intervals(matrices, scores_of, draws, seed),
         "n": int(pooled.sum()),
         "subjects": len(matrices),
     }
@@ -231,24 +191,9 @@ def _absences(matrix: np.ndarray, classes: Sequence[str], where: str) -> list[st
     return remarks
 
 
-def _absent_draws(matrices: np.ndarray, draws: int, seed: int) -> float:
-    present = matrices.sum((0, 2)) > 0
-    return float((resample(matrices, draws, seed).sum(2)[:, present] == 0).any(1).mean())
-
-
 def _hits(matrix: np.ndarray) -> np.ndarray:
     return np.diagonal(matrix, axis1=-2, axis2=-1)
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return np.divide(numerator, denominator, out=np.zeros(np.shape(denominator)), where=denominator != 0)
-
-
-def _plain(label: Any) -> Any:
-    return label.item() if isinstance(label, np.generic) else label
-
-
-def _warn(absent: np.ndarray, labels: Sequence[Any], what: str) -> None:
-    for label, missing in zip(labels, absent, strict=True):
-        if missing:
-            warnings.warn(f"class '{label}' {what} counts 0", AbsentClassWarning, stacklevel=3)

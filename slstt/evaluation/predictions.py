@@ -4,6 +4,7 @@ Columns: `dataset, subject, clip, true_label, predicted_label, p_<class>...`; la
 the `p_` columns is the order of the classes everywhere (confusion matrices, tables, colours).
 """
 
+import stat
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,14 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from slstt.datasets.clips import name_of
-from slstt.errors import DataError
+from slstt.datasets.clips import key_problems, name_of, same_but_for_case
+from slstt.errors import DataError, shortened
 from slstt.files import read_csv, write_csv
 
 COLUMNS = ("dataset", "subject", "clip", "true_label", "predicted_label")
+MOST_BYTES, MOST_ROWS, MOST_SUBJECTS, MOST_CLASSES = 100_000_000, 200_000, 5_000, 50
+"""Ten times what the largest data set of micro-expressions would give; more is another file."""
 SUM_TOLERANCE = 1e-3
 """Probabilities rounded to three digits still count as summing to one."""
-_LISTED = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,20 +74,16 @@ class Predictions:
         return self.select([i for i, key in enumerate(self.keys) if key[0] == dataset])
 
 
-def shortened(problems: Sequence[str], limit: int = _LISTED) -> list[str]:
-    """The first problems in full and a count of the rest, so that a bad file does not fill the screen."""
-    rest = len(problems) - limit
-    return [*problems[:limit], *([f"... and {rest} more of this kind"] if rest > 0 else [])]
-
-
 def read_predictions(path: Path) -> Predictions:
     """Read and check a `predictions.csv`.
 
-    Raises DataError listing every problem: file missing or malformed, no rows, no `p_` columns, an empty name, a clip
-    that stands twice, a label outside the classes, probabilities that are not numbers in [0, 1] or do not sum to one.
+    Raises DataError listing every problem: file missing or malformed, no rows, no `p_` columns, an id that cannot
+    name a file, a clip that stands twice, a label outside the classes, probabilities that are not numbers in [0, 1]
+    or do not sum to one.
     """
     path = Path(path)
-    rows = read_csv(path, COLUMNS)
+    _refuse_too_large(path)
+    rows = read_csv(path, COLUMNS, one_line=True)
     if not rows:
         raise DataError(f"{path}: holds no predictions, only the header; finish at least one fold first")
     classes = tuple(name[2:] for name in rows[0] if name.startswith("p_"))
@@ -93,8 +91,17 @@ def read_predictions(path: Path) -> Predictions:
         raise DataError(f"{path}: needs one probability column p_<class> for each class, in the classes' order")
     keys = tuple((row["dataset"], row["subject"], row["clip"]) for row in rows)
     problems: list[str] = []
-    if nameless := sum(not all(key) for key in keys):
-        problems.append(f"{nameless} rows have an empty dataset, subject or clip")
+    if (subjects := len({key[:2] for key in keys})) > MOST_SUBJECTS:
+        raise DataError(f"{path}: has {subjects:,} subjects; at most {MOST_SUBJECTS:,} are read")
+    problems += shortened(
+        [f"row {row}: {problem}" for row, key in enumerate(keys, start=1) for problem in key_problems(key)]
+    )
+    problems += shortened(
+        [
+            f"{name_of(one)} and {name_of(other)} differ in capitals only; keep one row"
+            for one, other in same_but_for_case(keys)
+        ]
+    )
     problems += shortened(
         [f"{name_of(key)} stands {times} times; keep one row" for key, times in Counter(keys).items() if times > 1]
     )
@@ -125,6 +132,25 @@ def read_predictions(path: Path) -> Predictions:
         tuple(row["predicted_label"] for row in rows),
         probabilities,
     )
+
+
+def _refuse_too_large(path: Path) -> None:
+    """Raise DataError where a file is far larger than any predictions are, before its rows fill the memory."""
+    try:
+        state = path.stat()
+        if not (stat.S_ISREG(state.st_mode) or stat.S_ISDIR(state.st_mode)):
+            raise DataError(f"{path}: unreadable, since it is a pipe or a device; put a file there")
+        if state.st_size > MOST_BYTES:
+            raise DataError(f"{path}: has {state.st_size / 1e6:,.0f} MB; at most {MOST_BYTES / 1e6:,.0f} MB are read")
+        with path.open("rb") as stream:
+            columns = stream.readline().count(b",") + 1
+            rows = sum(block.count(b"\n") for block in iter(lambda: stream.read(2**20), b""))
+    except (OSError, ValueError):
+        return  # absent, or not to be opened: reading says so
+    if columns > MOST_CLASSES + len(COLUMNS):
+        raise DataError(f"{path}: has {columns:,} columns; at most {MOST_CLASSES} classes are read")
+    if rows > MOST_ROWS:
+        raise DataError(f"{path}: has {rows:,} rows; at most {MOST_ROWS:,} are read")
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:

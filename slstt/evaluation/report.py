@@ -6,27 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 
-from slstt import __version__
+from slstt import pages
+from slstt.config.load import leaves
 from slstt.datasets.clips import name_of
 from slstt.errors import DataError, SlsttError
 from slstt.evaluation import figures
 from slstt.evaluation.compare import Comparison, comparison_table, peek_curve, selection_table
 from slstt.evaluation.figures import calibration
 from slstt.evaluation.metrics import confusion
-from slstt.evaluation.run import EvaluatedRun, fold_files
-from slstt.evaluation.tables import (
-    SCORE_TITLES,
-    class_table,
-    dataset_title,
-    printable,
-    published_table,
-    score_table,
-    seed_table,
-)
+from slstt.evaluation.run import EvaluatedRun, data_folders
+from slstt.evaluation.tables import SCORE_TITLES, class_table, dataset_title, published_table, score_table, seed_table
 from slstt.files import read_csv, write_text
+from slstt.images import data_uri, flow_wheel, read_image
 
 PICTURE_SIDE = 144
 """Pixels; small, so that the page stays small."""
@@ -60,7 +53,7 @@ def confident_mistakes(run: EvaluatedRun, limit: int = 12) -> list[Mistake]:
     found.sort(key=lambda mistake: (-mistake[0], mistake[2]))
     found = found[:limit]
     picture = _pictures(run, [key for _, _, key, _, _ in found])
-    return [Mistake(name_of(key), true, said, p, q, picture(key)) for p, q, key, true, said in found]
+    return [Mistake(name_of(key), true, predicted, p, q, picture(key)) for p, q, key, true, predicted in found]
 
 
 def picture_caption(run: EvaluatedRun) -> str:
@@ -75,15 +68,12 @@ def picture_caption(run: EvaluatedRun) -> str:
 
 def _pictures(run: EvaluatedRun, keys: Sequence[tuple[str, str, str]]) -> Callable[[tuple[str, str, str]], str | None]:
     """A function from a clip's key to its picture; it never fails, since the data may be gone or changed."""
-    roots = run.setting("data.root")
-    folders = [Path(root) for root in (roots if isinstance(roots, list) else [roots]) if isinstance(root, str)]
-    if not keys or not any(folder.is_dir() for folder in folders):
+    folders = data_folders(run.settings)
+    if not keys or not folders:
         return lambda key: None
     maps = _flow_maps(folders) if run.setting("data.kind") == "flow_maps" else {}
 
     def picture(key: tuple[str, str, str]) -> str | None:
-        from slstt.images import data_uri
-
         try:
             image = maps.get(key) if maps else _cached(folders, key)
             return None if image is None else data_uri(image)
@@ -108,7 +98,6 @@ def _flow_maps(folders: Sequence[Path]) -> dict[tuple[str, str, str], np.ndarray
 
 def _cached(folders: Sequence[Path], key: tuple[str, str, str]) -> np.ndarray | None:
     from slstt.flow.flow_files import flow_path, read_flow
-    from slstt.images import flow_wheel
 
     for folder in folders:
         path = flow_path(folder, key)
@@ -120,29 +109,23 @@ def _cached(folders: Sequence[Path], key: tuple[str, str, str]) -> np.ndarray | 
     return None
 
 
-TEMPLATES = Path(__file__).parent / "templates"
+def write_report(
+    run: EvaluatedRun,
+    metrics: Mapping[str, Any],
+    comparison: Comparison | None = None,
+    formats: Sequence[str] = ("png", "pdf"),
+) -> Path:
+    """Write `report.html` into the run folder, and each of its figures into `figures/` in these `formats`.
 
-
-def write_report(run: EvaluatedRun, metrics: Mapping[str, Any], comparison: Comparison | None = None) -> Path:
-    """Write `report.html` and `figures/*.png` and `*.pdf` into the run folder; returns the page's path.
-
-    `metrics` is what `evaluate` returned. Raises DataError where a fold's `history.csv` is malformed or the folder
-    cannot be written.
+    `metrics` is what `evaluate` returned. Returns the page's path. Raises DataError where a fold's `history.csv` is
+    malformed or the folder cannot be written.
     """
-    with figures.style():
-        drawings = draw(run, metrics)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,  # clip and class names come from files: `<script>` stays text
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["printable"] = printable
+    with pages.figure_style():
+        drawings = draw(run, metrics, formats)
     mistakes = confident_mistakes(run)
-    page = environment.get_template("report.html").render(
+    page = pages.render(
+        "evaluation.html",
         run=run,
-        version=__version__,
         metrics=metrics,
         titles=SCORE_TITLES,
         scores=score_table(metrics, "With 95% intervals"),
@@ -156,8 +139,8 @@ def write_report(run: EvaluatedRun, metrics: Mapping[str, Any], comparison: Comp
         mistakes=mistakes,
         wrong=sum(t != p for t, p in zip(run.predictions.true, run.predictions.predicted, strict=True)),
         mistake_caption=picture_caption(run) if any(mistake.picture for mistake in mistakes) else "",
-        settings=_leaves(run.settings),
-        environment=_leaves(run.environment),
+        settings=_as_rows(run.settings),
+        environment=_as_rows(run.environment),
         attention=_attention(run),
     )
     path = run.folder / "report.html"
@@ -165,25 +148,23 @@ def write_report(run: EvaluatedRun, metrics: Mapping[str, Any], comparison: Comp
     return path
 
 
-def draw(run: EvaluatedRun, metrics: Mapping[str, Any]) -> dict[str, str]:
+def draw(run: EvaluatedRun, metrics: Mapping[str, Any], formats: Sequence[str]) -> dict[str, str]:
     """Draw every figure of the run into `figures/`; returns name -> `data:` URI."""
-    folder, classes = run.folder / "figures", metrics["classes"]
+    classes, parts = metrics["classes"], list(metrics["parts"])
     matrix = np.array(metrics["confusion"])
-    title = "All data sets" if len(metrics["parts"]) > 1 else dataset_title(next(iter(metrics["parts"])))
-    drawings = {"confusion": figures.save(figures.confusion_figure(matrix, classes, title), folder, "confusion")}
-    if len(metrics["parts"]) > 1:
-        for part in metrics["parts"]:
+    title = "All data sets" if len(parts) > 1 else dataset_title(parts[0])
+    drawn = {"confusion": figures.confusion_figure(matrix, classes, title)}
+    if len(parts) > 1:
+        for part in parts:
             rows = [predictions.part(part) for predictions in run.seeds.values()]
             counts = sum((confusion(r.true, r.predicted, classes) for r in rows), start=np.zeros_like(matrix))
-            name = f"confusion_{_file_name(part)}"
-            drawings[name] = figures.save(figures.confusion_figure(counts, classes, dataset_title(part)), folder, name)
-    drawings["subjects"] = figures.save(figures.subjects_figure(metrics["per_subject"]), folder, "subjects")
-    drawings["calibration"] = figures.save(
-        figures.calibration_figure(calibration(run.predictions)), folder, "calibration"
-    )
-    if histories := [_history(path) for path in fold_files(run, "history.csv").values()]:
-        drawings["learning"] = figures.save(figures.learning_figure(histories, peek_curve(run)), folder, "learning")
-    return drawings
+            drawn[f"confusion_{_file_name(part)}"] = figures.confusion_figure(counts, classes, dataset_title(part))
+    drawn["subjects"] = figures.subjects_figure(metrics["per_subject"])
+    drawn["calibration"] = figures.calibration_figure(calibration(run.predictions))
+    if histories := [_history(path) for path in run.fold_files("history.csv")]:
+        peeked = peek_curve(run.fold_files("peek.csv"), run.predictions.classes)
+        drawn["learning"] = figures.learning_figure(histories, peeked)
+    return {name: pages.save_figure(figure, run.folder / "figures", name, formats) for name, figure in drawn.items()}
 
 
 def _history(path: Path) -> dict[str, list[float]]:
@@ -195,21 +176,15 @@ def _history(path: Path) -> dict[str, list[float]]:
         raise DataError(f"{path}: holds a cell that is not a number ({error})") from error
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def _as_rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Nested settings as (`section.key`, value) in their own order."""
-    leaves = []
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            leaves += _leaves(value, f"{prefix}{key}.")
-        else:
-            leaves.append((f"{prefix}{key}", ", ".join(map(str, value)) if isinstance(value, list) else str(value)))
-    return leaves
+    return [
+        (name, ", ".join(map(str, value)) if isinstance(value, list) else str(value)) for name, value in leaves(values)
+    ]
 
 
 def _attention(run: EvaluatedRun) -> list[str]:
     """Pictures left by `slstt-eval --attention`, as `data:` URIs."""
-    from slstt.images import data_uri, read_image
-
     return [data_uri(read_image(path)) for path in sorted((run.folder / "figures").glob("attention*.png"))]
 
 

@@ -4,16 +4,15 @@ Only `predictions.csv` is needed. A folder of several seeds' runs (`RUN/<any nam
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from slstt.datasets.clips import name_of
-from slstt.errors import DataError
-from slstt.evaluation.predictions import Predictions, pool, read_predictions, shortened
+from slstt.errors import ConfigError, DataError, printable, shortened
+from slstt.evaluation.predictions import Predictions, pool, read_predictions
 from slstt.files import read_csv
 
 PREDICTIONS = "predictions.csv"
@@ -43,8 +42,8 @@ class EvaluatedRun:
 
     @property
     def name(self) -> str:
-        """The folder's own name."""
-        return self.folder.resolve().name
+        """The folder's own name; bytes in it that are no text are replaced."""
+        return os.fsencode(self.folder.resolve().name).decode("utf-8", "replace")
 
     @property
     def predictions(self) -> Predictions:
@@ -55,6 +54,10 @@ class EvaluatedRun:
     def several(self) -> bool:
         """Whether the folder holds several seeds' runs."""
         return len(self.seeds) > 1
+
+    def fold_files(self, name: str) -> list[Path]:
+        """The files called `name` of the first seed's folds, in the order of the folds' folder names."""
+        return sorted(self.folders[0].glob(f"folds/*/{name}"))
 
     def setting(self, name: str) -> Any:
         """The setting called `section.key`; None where it is absent."""
@@ -70,35 +73,34 @@ def read_run(folder: Path) -> EvaluatedRun:
     Raises DataError where the folder or its predictions are missing or malformed, where predictions name a clip that
     `folds.json` does not know, where a predicted fold lacks clips, or where several seeds do not hold the same clips.
     """
-    if not folder.is_dir():
-        reason = "is a file; name its folder" if folder.exists() else "no such run folder"
-        raise DataError(f"{folder}: {reason}")
-    found = _seeds(folder)
-    seeds, homes = {name: predictions for name, (_, predictions) in found.items()}, [home for home, _ in found.values()]
-    settings = _mapping(homes[0] / "config.resolved.yaml")
+    try:
+        if not folder.is_dir():
+            reason = "is a file; name its folder" if folder.exists() else "no such run folder"
+            raise DataError(f"{folder}: {reason}")
+        found = _seeds(folder)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise DataError(f"{printable(str(folder))}: cannot be read ({getattr(error, 'strerror', error)})") from error
+    seeds = {name: predictions for name, (_, predictions) in found.items()}
+    folders = [seed_folder for seed_folder, _ in found.values()]
+    settings = _mapping(folders[0] / "config.resolved.yaml")
     missing, expected = [], None
-    for home, predictions in found.values():
-        folds = _folds(home / "folds.json")
+    for seed_folder, predictions in found.values():
+        folds = _folds(seed_folder / "folds.json")
         if folds is not None:
             expected = len(folds)
-            missing += _missing_folds(home, predictions, folds)
-    caches = _caches(settings)
+            missing += _missing_folds(seed_folder, predictions, folds)
+    caches = data_folders(settings)
     return EvaluatedRun(
         folder,
         seeds,
-        tuple(homes),
+        tuple(folders),
         settings,
-        _mapping(homes[0] / "environment.json"),
+        _mapping(folders[0] / "environment.json"),
         tuple(dict.fromkeys(missing)),
         expected,
         _remarks([folder, *caches], "failures.csv"),
         _remarks([folder, *caches], "flags.csv"),
     )
-
-
-def fold_files(run: EvaluatedRun, name: str) -> dict[str, Path]:
-    """The files called `name` of the first seed's folds, by the fold's folder name, in order."""
-    return {path.parent.name: path for path in sorted(run.folders[0].glob(f"folds/*/{name}"))}
 
 
 def _seeds(folder: Path) -> dict[str, tuple[Path, Predictions]]:
@@ -136,16 +138,20 @@ def _folds(path: Path) -> dict[str, list[tuple[str, str, str]]] | None:
     if not path.exists():
         return None
     content = _json(path)
-    try:
-        entries = content["folds"]
-        return {
-            f"{entry['dataset']}/{entry['subject']}": [
-                (str(entry["dataset"]), str(entry["subject"]), str(clip)) for clip in entry["test"]
-            ]
-            for entry in entries
-        }
-    except (TypeError, KeyError) as error:
-        raise DataError(f"{path}: not a list of folds with dataset, subject and test clips") from error
+    entries = content.get("folds") if isinstance(content, dict) else None
+    folds: dict[str, list[tuple[str, str, str]]] = {}
+    for entry in entries if isinstance(entries, list) else [None]:
+        match entry:
+            case {"dataset": str(dataset), "subject": str(subject), "test": list(clips)} if all(
+                isinstance(clip, str) for clip in clips
+            ):
+                name = f"{dataset}/{subject}"
+                if name in folds:
+                    raise DataError(f"{path}: the fold {name} stands twice; restore the file")
+                folds[name] = [(dataset, subject, clip) for clip in clips]
+            case _:
+                raise DataError(f"{path}: not a list of folds with dataset, subject and test clips; restore the file")
+    return folds
 
 
 def _missing_folds(
@@ -169,11 +175,19 @@ def _missing_folds(
     return [name for name in folds if name not in present]
 
 
-def _caches(settings: Mapping[str, Any]) -> list[Path]:
+def data_folders(settings: Mapping[str, Any]) -> list[Path]:
+    """The folders that `data.root` of a run's settings names and that are at hand."""
     data = settings.get("data")
     roots = data.get("root") if isinstance(data, Mapping) else None
     roots = roots if isinstance(roots, list) else [roots]
-    return [Path(root) for root in roots if isinstance(root, str) and root]
+    return [Path(root) for root in roots if isinstance(root, str) and root and _is_folder(Path(root))]
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # a name no file system can hold
+        return False
 
 
 def _remarks(folders: Sequence[Path], name: str) -> tuple[Mapping[str, str], ...]:
@@ -185,23 +199,57 @@ def _remarks(folders: Sequence[Path], name: str) -> tuple[Mapping[str, str], ...
     return tuple(rows[key] for key in sorted(rows))
 
 
+MOST_JSON_BYTES = 64_000_000
+DEEPEST = 50
+"""Levels of sections in a file beside the predictions."""
+
+
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return _checked(json.loads(_text(path)))
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: unreadable as JSON ({error})") from error
 
 
 def _mapping(path: Path) -> Mapping[str, Any]:
     if not path.exists():
         return {}
-    if path.suffix == ".json":
-        content = _json(path)
-    else:
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise DataError(f"{path}: unreadable as YAML ({' '.join(str(error).split())})") from error
+    content = _json(path) if path.suffix == ".json" else _yaml(path)
     if not isinstance(content, Mapping):
         raise DataError(f"{path}: must hold names and values")
     return content
+
+
+def _yaml(path: Path) -> Any:
+    from slstt.config.load import read_yaml
+
+    try:
+        return _checked(read_yaml(path))
+    except ConfigError as error:
+        raise DataError(*error.problems) from error
+    except ValueError as error:
+        raise DataError(f"{path}: unreadable as YAML ({error})") from error
+
+
+def _text(path: Path) -> str:
+    with path.open("rb") as stream:
+        content = stream.read(MOST_JSON_BYTES + 1)
+    if len(content) > MOST_JSON_BYTES:
+        raise ValueError(f"larger than {MOST_JSON_BYTES / 1e6:g} MB, the most that is read")
+    return content.decode("utf-8")
+
+
+def _checked(value: Any) -> Any:
+    """`value` as it is. Raises ValueError where it is nested too deep or holds what cannot be written as text."""
+    json.dumps(value, ensure_ascii=False, default=str).encode()
+    level = [value]
+    for _ in range(DEEPEST + 1):
+        level = [
+            one
+            for holder in level
+            if isinstance(holder, dict | list)
+            for one in (holder.values() if isinstance(holder, dict) else holder)
+        ]
+    if level:
+        raise ValueError(f"nested deeper than {DEEPEST} levels")
+    return value

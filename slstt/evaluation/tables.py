@@ -2,7 +2,12 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
+
+from slstt.errors import printable
+from slstt.files import read_csv
 
 TITLES = {"casme2": "CASME II", "samm": "SAMM", "smic": "SMIC-HS"}
 """How people write the data sets."""
@@ -23,12 +28,13 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
 
+    left: tuple[int, ...] = (0,)
+    """Columns of words, set to the left; the others hold numbers and are set to the right."""
+
     @property
-    def names(self) -> tuple[bool, ...]:
-        """Whether each column holds names, set to the left, and not numbers, set to the right."""
-        return tuple(
-            place == 0 or any(row[place][:2].isalpha() for row in self.rows) for place in range(len(self.header))
-        )
+    def left_aligned(self) -> tuple[bool, ...]:
+        """Whether each column is set to the left."""
+        return tuple(place in self.left for place in range(len(self.header)))
 
 
 def score_table(summary: Mapping[str, Any], caption: str = "Result") -> Table:
@@ -92,11 +98,6 @@ def score_text(value: float, interval: Sequence[float] | None) -> str:
     return number(value) if interval is None else f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
 
 
-def printable(text: str) -> str:
-    """`text` on one line, with control characters made visible: names from files may hold anything."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
-
-
 def as_text(table: Table) -> str:
     """Aligned columns for a terminal."""
     lines = [[printable(cell) for cell in row] for row in (table.header, *table.rows)]
@@ -104,7 +105,7 @@ def as_text(table: Table) -> str:
     text = [
         "  ".join(
             cell.ljust(width) if left else cell.rjust(width)
-            for cell, width, left in zip(line, widths, table.names, strict=True)
+            for cell, width, left in zip(line, widths, table.left_aligned, strict=True)
         ).rstrip()
         for line in lines
     ]
@@ -117,7 +118,7 @@ def as_markdown(tables: Iterable[Table]) -> str:
 
     def one(table: Table) -> str:
         header, *rows = ("| " + " | ".join(map(_markdown, row)) + " |" for row in (table.header, *table.rows))
-        rule = "|" + "|".join("---" if left else "---:" for left in table.names) + "|"
+        rule = "|" + "|".join("---" if left else "---:" for left in table.left_aligned) + "|"
         return "\n".join([f"**{_markdown(table.caption)}**", "", header, rule, *rows, *_noted(table, _markdown)])
 
     return "\n\n".join(one(table) for table in tables) + "\n"
@@ -128,7 +129,7 @@ def as_latex(tables: Iterable[Table]) -> str:
 
     def one(table: Table) -> str:
         header, *rows = (" & ".join(map(_latex, row)) + r" \\" for row in (table.header, *table.rows))
-        columns = "".join("l" if left else "r" for left in table.names)
+        columns = "".join("l" if left else "r" for left in table.left_aligned)
         return "\n".join(
             [
                 r"\begin{table}[t]",
@@ -175,49 +176,39 @@ def _latex(text: str) -> str:
     return "".join(_LATEX.get(c, c) for c in printable(text))
 
 
+PUBLISHED = Path(__file__).with_name("published.csv")
+"""Published scores, a line for each method, protocol and part: `f1` is UF1; the composite (`cde`) is given with UAR,
+single data sets with accuracy, as their papers do. `second_hand` figures were not read in the method's own paper.
+"""
+
+
 @dataclass(frozen=True)
-class Published:
-    """One method's row. Scores by part ("full", "smic", ...): (UF1, UAR) for the composite, (F1, accuracy) for SDE."""
+class PublishedScores:
+    """One method's row: `scores` by part ("full", "smic", ...) as (UF1, UAR) or, for one data set, (F1, accuracy)."""
 
     method: str
     source: str
     scores: Mapping[str, tuple[float, float]]
-    certain: bool = True
-    """False where the figures came to us second-hand; marked (?) in the table."""
+    second_hand: bool
+    """Marked (?) in the table."""
 
 
-def _composite(method: str, source: str, *scores: tuple[float, float], certain: bool = True) -> Published:
-    return Published(method, source, dict(zip(("full", "smic", "casme2", "samm"), scores, strict=True)), certain)
+@cache
+def published_scores(protocol: str) -> tuple[PublishedScores, ...]:
+    """What is published under `protocol`, in the order of the file; empty where nothing is."""
+    found: dict[str, PublishedScores] = {}
+    for row in read_csv(PUBLISHED, ("protocol", "method", "source", "part", "f1", "uar", "accuracy", "second_hand")):
+        if row["protocol"] == protocol:
+            scores = {row["part"]: (float(row["f1"]), float(row["uar"] or row["accuracy"]))}
+            before = found.get(row["method"])
+            found[row["method"]] = PublishedScores(
+                row["method"],
+                row["source"],
+                {**before.scores, **scores} if before else scores,
+                row["second_hand"] == "yes",
+            )
+    return tuple(found.values())
 
-
-_SLSTT = "Zhang et al. 2022, arXiv 2112.05851"
-
-COMPOSITE = (
-    _composite("LBP-TOP", "baseline of See et al., MEGC 2019",
-               (0.5882, 0.5785), (0.2000, 0.5280), (0.7026, 0.7429), (0.3954, 0.4102)),
-    _composite("OFF-ApexNet", "Gan et al. 2019",
-               (0.7196, 0.7096), (0.6817, 0.6695), (0.8764, 0.8681), (0.5409, 0.5392)),
-    _composite("STSTNet", "Liong et al. 2019",
-               (0.7353, 0.7605), (0.6801, 0.7013), (0.8382, 0.8686), (0.6588, 0.6810)),
-    _composite("RCN", "Xia et al. 2020",
-               (0.7432, 0.7190), (0.6326, 0.6441), (0.8512, 0.8123), (0.7601, 0.6715)),
-    _composite("EMR", "Liu et al. 2019",
-               (0.7885, 0.7824), (0.7461, 0.7530), (0.8293, 0.8209), (0.7754, 0.7152)),
-    _composite("FeatRef", "Zhou et al. 2022",
-               (0.7838, 0.7832), (0.7011, 0.7083), (0.8915, 0.8873), (0.7372, 0.7155)),
-    _composite("SLSTT-LSTM", _SLSTT,
-               (0.816, 0.790), (0.740, 0.720), (0.901, 0.885), (0.715, 0.643), certain=False),
-    _composite("HTNet", "Wang et al. 2024",
-               (0.8603, 0.8475), (0.8049, 0.7905), (0.9532, 0.9516), (0.8131, 0.8124)),
-)  # fmt: skip
-"""MEGC2019 composite, three classes: (UF1, UAR)."""
-
-SINGLE = {
-    "smic_sde": Published("SLSTT-LSTM", _SLSTT, {"smic": (0.740, 0.7500)}, certain=False),
-    "casme2_sde": Published("SLSTT-LSTM", _SLSTT, {"casme2": (0.753, 0.7581)}, certain=False),
-    "samm_sde": Published("SLSTT-LSTM", _SLSTT, {"samm": (0.640, 0.7239)}, certain=False),
-}
-"""Single data sets: (F1, accuracy)."""
 
 _CAUTION = (
     "As the authors report them; the rule by which they chose the epoch differs and is often the test subject's own "
@@ -228,18 +219,17 @@ _CAUTION = (
 def published_table(summary: Mapping[str, Any]) -> Table | None:
     """Published scores beside the run's own; None unless the run's clips are exactly those of a known protocol."""
     name, parts = summary["protocol"], summary["parts"]
-    if name in SINGLE:
-        return _single_table(SINGLE[name], summary)
     if name not in ("cde", "cde_casme2_smic"):
-        return None
+        single = published_scores(name) if name else ()
+        return _single_table(single, summary) if single else None
     columns = [c for c in ("full", "smic", "casme2", "samm") if c in parts or (c == "full" and name == "cde")]
     rows = [
         (
-            f"{entry.method}{'' if entry.certain else ' (?)'}",
+            _method(entry),
             entry.source,
             *(f"{entry.scores[c][0]:.3f} / {entry.scores[c][1]:.3f}" for c in columns),
         )
-        for entry in COMPOSITE
+        for entry in published_scores("cde")
     ]
     blocks = {**parts, "full": summary["full"]}
     rows.append(("This run", _rule(summary), *(f"{blocks[c]['uf1']:.3f} / {blocks[c]['uar']:.3f}" for c in columns)))
@@ -251,17 +241,32 @@ def published_table(summary: Mapping[str, Any]) -> Table | None:
         )
     titles = {"full": "Full", **TITLES}
     return Table(
-        "Published scores, UF1 / UAR", ("Method", "Source", *(titles[c] for c in columns)), tuple(rows), tuple(notes)
+        "Published scores, UF1 / UAR",
+        ("Method", "Source", *(titles[c] for c in columns)),
+        tuple(rows),
+        tuple(notes),
+        left=(0, 1),
     )
 
 
-def _single_table(entry: Published, summary: Mapping[str, Any]) -> Table:
-    (f1, accuracy), own = next(iter(entry.scores.values())), summary["full"]
-    rows = (
-        (f"{entry.method}{'' if entry.certain else ' (?)'}", entry.source, f"{f1:.3f}", f"{accuracy:.3f}"),
-        ("This run", _rule(summary), f"{own['uf1']:.3f}", f"{own['accuracy']:.3f}"),
+def _single_table(published: Sequence[PublishedScores], summary: Mapping[str, Any]) -> Table:
+    rows = []
+    for entry in published:
+        f1, accuracy = next(iter(entry.scores.values()))
+        rows.append((_method(entry), entry.source, f"{f1:.3f}", f"{accuracy:.3f}"))
+    full = summary["full"]
+    rows.append(("This run", _rule(summary), f"{full['uf1']:.3f}", f"{full['accuracy']:.3f}"))
+    return Table(
+        "Published scores, F1 / accuracy",
+        ("Method", "Source", "F1", "Accuracy"),
+        tuple(rows),
+        (_CAUTION,),
+        left=(0, 1),
     )
-    return Table("Published scores, F1 / accuracy", ("Method", "Source", "F1", "Accuracy"), rows, (_CAUTION,))
+
+
+def _method(entry: PublishedScores) -> str:
+    return f"{entry.method} (?)" if entry.second_hand else entry.method
 
 
 def _rule(summary: Mapping[str, Any]) -> str:

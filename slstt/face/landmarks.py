@@ -3,7 +3,9 @@
 Points are (x, y) in pixels of the frame, x to the right and y down, counted from 0 as dlib does.
 """
 
+import math
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,6 +29,10 @@ SMALLEST_FACE = 0.2
 LARGEST_SHIFT = 0.4  # of the face square's side; healthy sets reach 0.30 (head between two clips)
 LARGEST_SCALE = 1.2  # times larger or smaller; healthy sets reach 1.12
 LARGEST_RESIDUAL = 0.05  # rms, of the side, after aligning shift, turn and size; healthy sets reach 0.033
+
+MOST_SETS = 100_000
+"""Landmark sets in one file; the three data sets together have 578."""
+MOST_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -173,18 +179,39 @@ def _npz_rows(path: Path) -> tuple[list[LandmarkKey], Float32[ndarray, "n 68 2"]
             missing = [name for name in ("landmarks", *columns) if name not in arrays]
             if missing:
                 raise DataError(f"{path}: array '{missing[0]}' is missing; expected landmarks, dataset, subject, clip")
+            _check_size(path, arrays)
             points, texts = arrays["landmarks"], [[str(cell) for cell in arrays[name].ravel()] for name in columns]
     except FileNotFoundError as error:
         raise DataError(f"{path}: not found") from error
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, RuntimeError, TypeError, AttributeError, zlib.error, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: unreadable as .npz ({error})") from error
     if points.shape[1:] != (68, 2) or points.dtype.kind not in "iuf" or {len(t) for t in texts} != {len(points)}:
         raise DataError(f"{path}: landmarks must be numbers (N, 68, 2) with N ids each, not {points.shape}")
     return [(d, s, c) for d, s, c in zip(*texts, strict=True)], points.astype(np.float32)
 
 
+def _check_size(path: Path, arrays: "np.lib.npyio.NpzFile") -> None:
+    """Raise DataError where an array says it has more sets or bytes than are read, before any memory is asked for."""
+    assert arrays.zip is not None
+    for part in arrays.zip.infolist():
+        with arrays.zip.open(part) as stream:
+            version = np.lib.format.read_magic(stream)
+            read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+            if version not in read_header:
+                raise ValueError(f"{part.filename} is of format {version}")
+            shape, _, dtype = read_header[version](stream)
+        size = math.prod(shape) * dtype.itemsize
+        if (shape and shape[0] > MOST_SETS) or size > MOST_BYTES:
+            raise DataError(
+                f"{path}: {part.filename} is {dtype} of shape {shape}; at most {MOST_SETS:,} landmark sets and "
+                f"{MOST_BYTES // 2**20} MB an array are read"
+            )
+
+
 def _csv_rows(path: Path) -> tuple[list[LandmarkKey], Float32[ndarray, "n 68 2"]]:
-    rows = read_csv(path, ("dataset", "subject", "clip"))
+    rows = read_csv(path, ("dataset", "subject", "clip"), one_line=True)
+    if len(rows) > MOST_SETS:
+        raise DataError(f"{path}: holds {len(rows):,} landmark sets, at most {MOST_SETS:,} are read")
     coordinates = [f"{axis}{point}" for point in range(68) for axis in "xy"]
     if rows and (missing := [name for name in coordinates if name not in rows[0]]):
         raise DataError(f"{path}: {len(missing)} of the columns x0, y0, ..., x67, y67 are missing ({missing[0]} first)")

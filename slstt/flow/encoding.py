@@ -7,6 +7,7 @@ Shapes in this file: B clips, T frames, H x W pixels. Flow is (B, T, 2, H, W) in
 """
 
 import math
+from typing import get_args
 
 import numpy as np
 import torch
@@ -14,6 +15,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from slstt.config.train import Encoding
+
+ENCODINGS = get_args(Encoding)
 EPSILON = 1e-6
 
 

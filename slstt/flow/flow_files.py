@@ -7,7 +7,8 @@ One entry, because safetensors writes several in random order, and equal content
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +31,75 @@ def flow_path(out: Path, key: tuple[str, str, str]) -> Path:
     return out / "flow" / dataset / subject / f"{name}.safetensors"
 
 
-def read_manifest(out: Path) -> dict[str, Any]:
+def read_manifest(out: Path) -> dict[str, dict[str, Any]]:
     """manifest.json, by data set; empty where there is none. Raises DataError where it cannot be read."""
     path = out / MANIFEST
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if not (isinstance(manifest, dict) and all(isinstance(entry, dict) for entry in manifest.values())):
+            raise ValueError("not an object by data set")
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: unreadable ({error}); delete it, the next run writes it anew") from error
+    return manifest
+
+
+def manifest_problems(out: Path, datasets: Iterable[str]) -> list[str]:
+    """Why the flow of `datasets` in `out` is not to be trained on yet: a line for each whose run is not over.
+
+    A folder without manifest.json was made by other means and has no such problem; data sets it does not hold neither.
+    """
+    manifest = read_manifest(out)
+    fix = f"run slstt-preprocess --out {out} again, it keeps what is there"
+    return [
+        f"{out}: the preprocessing of {dataset} "
+        + ("is not finished" if "finished" in manifest[dataset] else "does not say whether it is finished")
+        + f"; {fix}"
+        for dataset in datasets
+        if dataset in manifest and manifest[dataset].get("finished") is not True
+    ]
+
+
+def setting_differences(used: Iterable[tuple[Path, str]]) -> list[str]:
+    """What was set differently for the data sets in `used`, pairs of (folder, data set): a line for each setting.
+
+    The settings, the models' SHA-256 and the version of the preprocessing in manifest.json count. A data set that a
+    manifest.json does not list is named, unless no folder has one: then nothing is known and nothing said.
+    """
+    used = sorted(set(used))
+    manifests = {out: read_manifest(out) for out, _ in used}
+    if not any(manifests.values()):
+        return []
+    problems, values = [], {}
+    for out, dataset in used:
+        name = f"{dataset} in {out}"
+        if dataset not in manifests[out]:
+            problems.append(f"{name}: how it was made is unknown ({MANIFEST} does not list it); run slstt-preprocess")
+            continue
+        entry = manifests[out][dataset]
+        # Landmarks may be given for one data set and looked for in another; then only one has the landmark model.
+        values[name] = {"version of the preprocessing": entry.get("version", 1)} | _flat(entry.get("settings"))
+        values[name] |= {f"model {model}": digest for model, digest in _flat(entry.get("models")).items()}
+    for key in sorted({key for entry in values.values() for key in entry}):
+        found = {name: entry.get(key) for name, entry in values.items() if key in entry or not key.startswith("model ")}
+        if len({json.dumps(value, sort_keys=True) for value in found.values()}) > 1:
+            listed = ", ".join(f"{name}: {_shown(value)}" for name, value in found.items())
+            problems.append(f"{key} differs ({listed}); preprocess all data sets with the same settings")
+    return problems
+
+
+def _flat(values: object, prefix: str = "") -> dict[str, Any]:
+    """Nested settings as `section.key` -> value."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items() if isinstance(values, dict) else ():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _shown(value: object) -> str:
+    text = "absent" if value is None else str(value)
+    return f"{text[:12]}..." if len(text) == 64 else text  # of a SHA-256 the beginning
 
 
 def storable(flow: np.ndarray) -> bool:
@@ -101,14 +162,24 @@ def read_whole(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return tensors, entry["about"]
 
 
-def read_fingerprint(path: Path) -> str:
-    """The fingerprint alone, from the header alone (the data behind it is not checked); raises DataError."""
+@dataclass(frozen=True)
+class FlowHeader:
+    """What a flow file says of itself."""
+
+    fingerprint: str
+    frames: int
+    """T of the flow (T, 2, H, W)."""
+
+
+def read_header(path: Path) -> FlowHeader:
+    """The header alone (the data behind it is not checked); raises DataError where it is missing or damaged."""
     try:
         with path.open("rb") as stream:
             size = int.from_bytes(stream.read(8), "little")
-            header = stream.read(min(size, 1 << 24))
-        return json.loads(json.loads(header)["__metadata__"][_ENTRY])["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+            header = json.loads(stream.read(min(size, 1 << 24)))
+        frames, _, _, _ = header["flow"]["shape"]
+        return FlowHeader(json.loads(header["__metadata__"][_ENTRY])["fingerprint"], int(frames))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(path, error) from error
 
 

@@ -8,7 +8,7 @@ are frame numbers; an inserted one is a dyadic fraction (46.5, 46.25, ...), so i
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -17,11 +17,10 @@ from numpy import ndarray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from slstt.config.preprocess import FrameSelection, InterpolationMethod
 from slstt.downloads import rife_weights
 from slstt.errors import ConfigError, DataError, WeightsError
 
-SELECTIONS = ("apex", "uniform")
-METHODS = ("rife", "linear", "none")
 Position = int | float
 Image = UInt8[ndarray, "h w"] | UInt8[ndarray, "h w 3"]
 
@@ -75,8 +74,8 @@ def choose_frames(onset: int, apex: int, offset: int, count: int, selection: str
     `apex_first` insertions. Numbers are positions: where files are missing, pass places in the list of frames.
     Raises DataError where the clip has no frame after its onset.
     """
-    if selection not in SELECTIONS:
-        raise ConfigError(f"frames.selection={selection}: unknown; choose one of {', '.join(SELECTIONS)}")
+    if selection not in get_args(FrameSelection):
+        raise ConfigError(f"frames.selection={selection}: unknown; choose one of {', '.join(get_args(FrameSelection))}")
     if count < 1:
         raise ConfigError(f"frames.count={count}: at least 1 frame is needed")
     available = offset - onset
@@ -107,8 +106,10 @@ def fill(
     in one batch; `linear` weights the two real neighbours by distance; `none` repeats the nearest real frame (the
     earlier one for a half). Raises DataError naming real frames that are needed and missing.
     """
-    if method not in METHODS:
-        raise ConfigError(f"interpolation.method={method}: unknown; choose one of {', '.join(METHODS)}")
+    if method not in get_args(InterpolationMethod):
+        raise ConfigError(
+            f"interpolation.method={method}: unknown; choose one of {', '.join(get_args(InterpolationMethod))}"
+        )
     needed = FramePlan(tuple(positions)).needed
     if missing := [number for number in needed if number not in frames]:
         raise DataError(f"frames {', '.join(map(str, missing))} are needed and missing")

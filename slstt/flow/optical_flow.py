@@ -5,33 +5,31 @@ rises and falls with the expression. Consecutive flow refers every frame to the 
 comparison: it turns round after the apex. Flow is (u right, v down) in pixels.
 """
 
-import os
 from collections.abc import Callable
-from functools import cache
 from itertools import pairwise
-from pathlib import Path
+from typing import get_args
 
 import cv2
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 from numpy import ndarray
 
-from slstt.errors import ConfigError, WeightsError
+from slstt.config.preprocess import FlowMethod
+from slstt.errors import ConfigError
 
-METHODS = ("farneback", "dis", "tvl1", "raft")
 # Pyramid scale, levels, window, iterations, neighbourhood, its sigma, flags: the published preprocessing's values.
 FARNEBACK = (0.5, 3, 15, 3, 5, 1.2, 0)
 
 Frames = UInt8[ndarray, "t h w"] | UInt8[ndarray, "t h w 3"]
 Flow = Float32[ndarray, "t-1 2 h w"]
-# From a reference and a list of frames (grey for OpenCV's methods, RGB for RAFT), each pair's flow (h, w, 2).
+# From two grey frames to the flow (h, w, 2) from the first to the second.
 Pair = Callable[[ndarray, ndarray], ndarray]
 
 
 def onset_flow(frames: Frames, method: str = "farneback") -> Flow:
     """The flow (T, 2, H, W) from the onset, `frames[0]`, to each of the T frames after it; RGB or grey, uint8.
 
-    Raises ConfigError for an unknown or unavailable method, WeightsError where RAFT's weights are not at hand.
+    Raises ConfigError for an unknown method.
     """
     pictures, pair = _prepared(frames, method)
     return _stacked([pair(pictures[0], picture) for picture in pictures[1:]], frames)
@@ -54,19 +52,11 @@ def strain(flow: Float[ndarray, "... 2 h w"]) -> Float32[ndarray, "... h w"]:
     return np.sqrt(u_x**2 + v_y**2 + (u_y + v_x) ** 2 / 2).astype(np.float32)
 
 
-def check_method(method: str) -> None:
-    """Raise ConfigError or WeightsError, naming the fix, where `method` is unknown or cannot run here."""
-    _pair(method)
-
-
 def _prepared(frames: Frames, method: str) -> tuple[list[ndarray], Pair]:
     if len(frames) < 2:
         raise ValueError("flow needs the onset and at least one frame after it")
     pair = _pair(method)
-    if method == "raft":
-        pictures = [frame if frame.ndim == 3 else np.repeat(frame[..., None], 3, axis=-1) for frame in frames]
-    else:
-        pictures = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) if frame.ndim == 3 else frame for frame in frames]
+    pictures = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) if frame.ndim == 3 else frame for frame in frames]
     return pictures, pair
 
 
@@ -84,51 +74,5 @@ def _pair(method: str) -> Pair:
         case "dis":
             estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
             return lambda a, b: estimator.calc(a, b, None)  # pyright: ignore
-        case "tvl1":
-            contributed = getattr(cv2, "optflow", None)
-            if contributed is None:
-                raise ConfigError(
-                    "flow.method=tvl1: this OpenCV has no cv2.optflow; replace opencv-python-headless by "
-                    "opencv-contrib-python-headless, or choose farneback or dis"
-                )
-            solver = contributed.DualTVL1OpticalFlow_create()
-            return lambda a, b: solver.calc(a, b, None)
-        case "raft":
-            return _raft()
         case _:
-            raise ConfigError(f"flow.method={method}: unknown; choose one of {', '.join(METHODS)}")
-
-
-@cache
-def _raft() -> Pair:
-    """RAFT (small) of torchvision, with weights that are already on this machine; nothing is fetched here."""
-    import torch
-    from torch.nn import functional as F
-    from torchvision.models.optical_flow import Raft_Small_Weights, raft_small
-
-    official = Raft_Small_Weights.DEFAULT
-    name = official.url.rsplit("/", 1)[-1]
-    given = os.environ.get("SLSTT_RAFT_WEIGHTS")
-    stored = Path(given) if given else Path(torch.hub.get_dir()) / "checkpoints" / name
-    if not stored.is_file():
-        raise WeightsError(
-            f"{stored}: RAFT weights not found; fetch {official.url} and put it there, or set SLSTT_RAFT_WEIGHTS, "
-            "or choose flow.method=farneback"
-        )
-    network = raft_small(weights=None).eval()
-    try:
-        network.load_state_dict(torch.load(stored, weights_only=True, map_location="cpu"))
-    except Exception as error:
-        raise WeightsError(f"{stored}: not the weights of torchvision's raft_small; fetch {official.url}") from error
-
-    @torch.inference_mode()
-    def pair(a: ndarray, b: ndarray) -> ndarray:
-        height, width = a.shape[:2]
-        pictures = torch.from_numpy(np.stack([a, b])).permute(0, 3, 1, 2).float() / 127.5 - 1
-        # RAFT works at an eighth of the size and needs at least 16 cells there: multiples of 8, 128 pixels or more.
-        down, right = (max(128, side + -side % 8) - side for side in (height, width))
-        pictures = F.pad(pictures, (0, right, 0, down), mode="replicate")
-        flow = network(pictures[:1], pictures[1:])[-1]
-        return flow[0, :, :height, :width].permute(1, 2, 0).numpy()
-
-    return pair
+            raise ConfigError(f"flow.method={method}: unknown; choose one of {', '.join(get_args(FlowMethod))}")

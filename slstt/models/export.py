@@ -1,7 +1,7 @@
-"""A trained SLSTT for other programs: ONNX and torch.export, any number of clips and frames, checked before it is kept.
+"""A trained SLSTT for other programs: ONNX, any number of clips and frames, checked before it is kept.
 
-Neither tracer follows an LSTM over an unknown number of frames, so it is put in another form first: ONNX's own LSTM
-operator, or torch's scan over the frames. The exported file is run on several sizes and compared with the model.
+The tracer does not follow an LSTM over an unknown number of frames, so ONNX's own LSTM operator takes its place. The
+exported file is run on several sizes and compared with the model.
 
 Shapes in this file: B clips, T frames, D = width of a frame's features, H = lstm_width.
 """
@@ -10,7 +10,7 @@ import copy
 import importlib.util
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from slstt import __version__
-from slstt.errors import ConfigError, SlsttError
+from slstt.errors import ConfigError, SlsttError, WeightsError
 from slstt.files import sha256, whole_file
 from slstt.models.model_file import ModelInput, load_model, read_model_input
 from slstt.models.slstt import SLSTT
 
-SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
 TOLERANCE = 1e-4
 """Largest difference of a logit from the model's, as a share of the largest logit or of 1."""
-METADATA = "slstt.json"
-"""The name under which a torch.export file carries its metadata (`extra_files`)."""
 
 ExportRun = Callable[[Tensor], Tensor]
 
@@ -56,63 +53,37 @@ class OnnxLSTM(nn.Module):
         return x.transpose(0, 1), None
 
 
-class ScanLSTM(nn.Module):
-    """torch's LSTM as a scan over the frames, one cell for each layer."""
-
-    def __init__(self, lstm: nn.LSTM) -> None:
-        super().__init__()
-        sizes = [lstm.input_size] + [lstm.hidden_size] * (lstm.num_layers - 1)
-        self.cells = nn.ModuleList(nn.LSTMCell(size, lstm.hidden_size) for size in sizes)
-        for layer, cell in enumerate(self.cells):
-            for own, weight in zip(cell.parameters(), _weights(lstm, layer), strict=True):
-                own.data = weight.detach().clone()
-
-    def forward(self, features: Float[Tensor, "B T D"]) -> tuple[Float[Tensor, "B T H"], None]:
-        """Features (B, T, D) -> the last layer's outputs (B, T, H)."""
-        from torch._higher_order_ops.scan import scan
-
-        x = features.transpose(0, 1)
-        for cell in self.cells:
-            start = x.new_zeros(x.shape[1], cell.hidden_size)  # pyright: ignore
-            # A lambda, since what checks shapes in tests wraps every named function, and the tracer stumbles over it.
-            _, x = scan(
-                lambda state, now, cell=cell: (list(new := cell(now, tuple(state))), new[0].clone()),
-                [start, start.clone()],
-                x,
-            )
-        return x.transpose(0, 1), None
+def check_packages() -> None:
+    """Raise ConfigError where ONNX files cannot be written here."""
+    missing = [package for package in ("onnx", "onnxscript", "onnxruntime") if not importlib.util.find_spec(package)]
+    if missing or not hasattr(torch.onnx, "ops"):
+        what = f"{', '.join(missing)} not installed" if missing else f"torch {torch.__version__} is too old"
+        raise ConfigError(f"{what}; run pip install 'slstt[export]'")
 
 
-def check_format(form: str) -> None:
-    """Raise ConfigError where files of this format cannot be written here."""
-    if form == "onnx":
-        missing = [
-            package for package in ("onnx", "onnxscript", "onnxruntime") if not importlib.util.find_spec(package)
-        ]
-        if missing or not hasattr(torch.onnx, "ops"):
-            what = f"{', '.join(missing)} not installed" if missing else f"torch {torch.__version__} is too old"
-            raise ConfigError(f"--format onnx: {what}; run pip install 'slstt[export]', or choose --format torch")
-
-
-def export(path: Path, target: Path, form: str) -> dict[str, str]:
-    """Write the model file `path` as `target` in the format `form` (`SUFFIXES`), whole or not at all.
+@torch.no_grad()
+def export(path: Path, target: Path) -> dict[str, str]:
+    """Write the model file `path` as the ONNX file `target`, whole or not at all.
 
     The file maps `pictures` (B, T, 3, S, S) float32 to `logits` (B, K), any B and T; it carries the metadata that is
-    returned. Raises WeightsError for a file that is no model of ours, ConfigError for a format that cannot be written,
-    SlsttError where what was written does not agree with the model within `TOLERANCE`.
+    returned. Raises WeightsError for a file that is no model of ours or whose logits are not finite, ConfigError where
+    ONNX cannot be written, SlsttError where what was written does not agree with the model within `TOLERANCE`.
     """
-    check_format(form)
+    check_packages()
     wanted, model = read_model_input(path), load_model(path)
+    for x in samples(wanted):
+        if not model(x).isfinite().all():
+            raise WeightsError(f"{path}: its answers are not finite; nothing was written")
     about = metadata(wanted, path)
     traced = copy.deepcopy(model)
     lstm = getattr(traced.aggregator, "lstm", None)
     if lstm is not None:
-        traced.aggregator.lstm = OnnxLSTM(lstm) if form == "onnx" else ScanLSTM(lstm)  # pyright: ignore[reportAttributeAccessIssue]
+        traced.aggregator.lstm = OnnxLSTM(lstm)  # pyright: ignore[reportAttributeAccessIssue]
     traced.eval()
     example = torch.zeros(2, 3, 3, wanted.image_size, wanted.image_size)
-    with whole_file(target) as part, warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # the tracers' own, about themselves
-        run = (_write_onnx if form == "onnx" else _write_torch)(traced, example, part, about)
+    with whole_file(target) as part, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer's own, about itself
+        run = _write_onnx(traced, example, part, about)
         worst = difference(model, run, wanted)
         if worst > TOLERANCE:
             raise SlsttError(f"{target}: differs from the model by {worst:.1e} of its logits; nothing was kept")
@@ -147,14 +118,20 @@ def metadata(wanted: ModelInput, path: Path) -> dict[str, str]:
 
 def difference(model: SLSTT, run: ExportRun, wanted: ModelInput) -> float:
     """The largest difference between the two over several numbers of clips and frames (see `TOLERANCE`)."""
-    generator, worst = torch.Generator().manual_seed(0), 0.0
-    for clips, frames in {(1, wanted.frames), (1, 1), (3, 2), (2, wanted.frames + 2)}:
-        x = torch.randn(clips, frames, 3, wanted.image_size, wanted.image_size, generator=generator)
+    worst = 0.0
+    for x in samples(wanted):
         true = model(x)
         scale = max(1.0, float(true.abs().max()))
         gap = float((run(x) - true).abs().max()) / scale
         worst = max(worst, gap if gap == gap else float("inf"))
     return worst
+
+
+def samples(wanted: ModelInput) -> Iterator[Float[Tensor, "B T 3 S S"]]:
+    """Random pictures (B, T, 3, S, S), always the same, for several numbers of clips and frames."""
+    generator = torch.Generator().manual_seed(0)
+    for clips, frames in {(1, wanted.frames), (1, 1), (3, 2), (2, wanted.frames + 2)}:
+        yield torch.randn(clips, frames, 3, wanted.image_size, wanted.image_size, generator=generator)
 
 
 def _steps(wanted: ModelInput) -> list[str]:
@@ -183,7 +160,7 @@ def _write_onnx(traced: nn.Module, example: Tensor, part: Path, about: dict[str,
         traced,
         (example,),
         dynamo=True,
-        dynamic_shapes=(_any_size(),),
+        dynamic_shapes=({0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC},),
         input_names=["pictures"],
         output_names=["logits"],
         verbose=False,
@@ -192,18 +169,6 @@ def _write_onnx(traced: nn.Module, example: Tensor, part: Path, about: dict[str,
     program.save(part, external_data=False)
     session = onnxruntime.InferenceSession(str(part), providers=["CPUExecutionProvider"])
     return lambda x: torch.from_numpy(session.run(None, {"pictures": x.numpy()})[0])
-
-
-def _write_torch(traced: nn.Module, example: Tensor, part: Path, about: dict[str, str]) -> ExportRun:
-    program = torch.export.export(traced, (example,), dynamic_shapes=(_any_size(),))
-    with part.open("wb") as stream:
-        torch.export.save(program, stream, extra_files={METADATA: json.dumps(about, indent=2)})
-    with part.open("rb") as stream:
-        return torch.export.load(stream).module()
-
-
-def _any_size() -> dict[int, Any]:
-    return {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
 
 
 def _weights(lstm: nn.LSTM, layer: int) -> list[Tensor]:

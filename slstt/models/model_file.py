@@ -1,72 +1,57 @@
-"""Weight files: where they are, what they hold, and one clear error when they are not what they should be.
+"""Our model files, and how an SLSTT is filled from them or from what others published.
 
-Reads safetensors and torch's own format; the latter always with `weights_only=True`, so that a file can bring numbers
-but never code. torchvision's published weights are downloaded once, by name, and checked by their hash.
+A model file is safetensors: the network's weights, and a header that says its sizes, what input it wants and what its
+answers mean. A header is never believed: its sizes are compared with the tensors before a network is built.
 """
 
-import http.client
+import inspect
 import json
-import sys
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-import torchvision
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
-from slstt.errors import WeightsError
-from slstt.files import sha256, whole_file
+from slstt.errors import WeightsError, listed
+from slstt.files import whole_file
+from slstt.flow.encoding import ENCODINGS
 from slstt.models.slstt import SLSTT
-from slstt.models.weight_naming import recognise, resample_positions, translate
+from slstt.models.weight_files import (
+    IMAGENET,
+    cached_download,
+    read_header_of,
+    read_weights,
+    recognise,
+    resample_positions,
+    torchvision_sizes,
+    torchvision_weights,
+    translate,
+)
 
 SYNTHETIC = Path(__file__).parent / "weights" / "synthetic.safetensors"
 """Comes with the package, as does `synthetic_clip`; made by slstt-pretrain (see the model card beside them)."""
-IMAGENET = "ViT_B_16_Weights.IMAGENET1K_V1"  # what "imagenet" means: torchvision's ViT-B/16, 224 pixels
-
-# Training scripts like to keep a best score as a numpy number beside the weights; these three let such a file in.
-_NUMPY_NUMBERS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),  # type: ignore[attr-defined]
-    np._core.multiarray.scalar,  # type: ignore[attr-defined]
-    np.dtype,
-    *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8")),
-]
-
-
-def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Any weight file -> (its tensors by name, the header of a safetensors file).
-
-    Looks into a `state_dict` or `model` entry and takes off DataParallel's `module.`. Raises WeightsError where the
-    file is missing, damaged, holds anything but numbers, or holds numbers that are not finite.
-    """
-    path = Path(path)
-    header: dict[str, str] = {}
-    try:
-        with path.open("rb") as stream:
-            is_safetensors = stream.read(9)[8:] == b"{"  # eight bytes of length, then JSON
-        if is_safetensors:
-            content: Any = load_file(path)
-            with safe_open(path, framework="pt") as file:
-                header = file.metadata() or {}
-        else:
-            with torch.serialization.safe_globals(_NUMPY_NUMBERS):
-                content = torch.load(path, map_location="cpu", weights_only=True)
-    # A damaged file can fail anywhere inside the unpickler, with any exception; all mean the same to the user.
-    except Exception as error:
-        raise _unreadable(path, error) from error
-    for entry in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(entry), dict):
-            content = content[entry]
-    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise WeightsError(f"{path}: holds no state dict; save one with torch.save(model.state_dict(), file)")
-    state = {str(key).removeprefix("module."): value for key, value in content.items()}
-    if broken := [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]:
-        raise WeightsError(f"{path}: {some_of(broken)} not finite (NaN or infinite); get the file again")
-    return state, header
+HEAD_WIDTH_OF_ATTENTION = 64  # of every ViT-S, -B and -L; a released file does not say
+LONGEST_ENTRY = 100_000
+"""Characters of one entry of a header; real ones have a few hundred."""
+LARGEST = {
+    "image_size": 10_000,
+    "patch_size": 10_000,
+    "width": 100_000,
+    "depth": 1_000,
+    "heads": 1_000,
+    "mlp_ratio": 100,
+    "classes": 1_000,
+    "lstm_width": 100_000,
+    "lstm_layers": 100,
+    "head_width": 100_000,
+    "channels": 1_000,
+}
+"""The largest sizes that a header may name; the smallest is above 0."""
+MOST_FRAMES = 10_000
 
 
 def read_header(path: str | Path) -> dict[str, str]:
@@ -75,21 +60,43 @@ def read_header(path: str | Path) -> dict[str, str]:
     Raises WeightsError where the file is missing, damaged or not one of ours.
     """
     path = Path(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-    except Exception as error:
-        raise _unreadable(path, error) from error
+    header = read_header_of(path)
     model_arguments(path, header)
     return header
 
 
 def model_arguments(path: Path, header: Mapping[str, str]) -> dict[str, Any]:
-    """The model's arguments out of a header. Raises WeightsError where there are none."""
+    """The model's arguments out of a header. Raises WeightsError where there are none, or sizes no model has."""
+    if "arguments" not in header:
+        raise WeightsError(f"{path}: not an slstt model file (its header has no arguments)")
+    arguments = _entry(path, header, "arguments")
+    if not isinstance(arguments, dict):
+        raise WeightsError(f"{path}: not an slstt model file (its header's arguments are no names with values)")
+    if unknown := sorted(arguments.keys() - inspect.signature(SLSTT).parameters.keys()):
+        raise WeightsError(f"{path}: describes no SLSTT of this version (arguments {listed(unknown, 3)}); update slstt")
+    wrong = [name for name, largest in LARGEST.items() if name in arguments and not _is_size(arguments, name, largest)]
+    if wrong:
+        named = ", ".join(f"{name} {str(arguments[name])[:40]}" for name in wrong)
+        raise WeightsError(f"{path}: its header names sizes that no model has ({named}); get the file again")
+    return arguments
+
+
+def _entry(path: Path, header: Mapping[str, str], name: str) -> Any:
+    """One JSON entry of a header, None where it is absent. Raises WeightsError where it is damaged or far too long."""
+    text = header.get(name, "null")
+    if len(text) > LONGEST_ENTRY:
+        raise WeightsError(f"{path}: '{name}' in its header has over {LONGEST_ENTRY} characters; get the file again")
     try:
-        return dict(json.loads(header["arguments"]))
-    except (KeyError, ValueError, TypeError) as error:
-        raise WeightsError(f"{path}: not an slstt model file (its header has no arguments)") from error
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise WeightsError(f"{path}: '{name}' in its header is damaged ({reason}); get the file again") from error
+
+
+def _is_size(arguments: Mapping[str, Any], name: str, largest: int) -> bool:
+    value = arguments[name]
+    kinds = int | float if name == "mlp_ratio" else int
+    return isinstance(value, kinds) and not isinstance(value, bool) and 0 < value <= largest
 
 
 def find_weights(source: str | Path, fetch: bool = True) -> Path:
@@ -111,83 +118,16 @@ def find_weights(source: str | Path, fetch: bool = True) -> Path:
     return cached_download(weights.url, Path(torch.hub.get_dir()) / "checkpoints", fetch)
 
 
-def cached_download(url: str, folder: Path, fetch: bool = True) -> Path:
-    """`url` as a file in `folder`, downloaded if need be; its name ends in the first digits of its SHA-256.
-
-    Raises WeightsError where it cannot be had or its hash differs.
-    """
-    path = folder / url.rsplit("/", 1)[-1]
-    expected = path.stem.rsplit("-", 1)[-1]
-    remedy = f"download {url} elsewhere and put it at {path}, or give a file as model.pretrained"
-    if path.is_file():
-        if not sha256(path).startswith(expected):
-            raise WeightsError(f"{path}: damaged (its SHA-256 does not start with {expected}); delete it and try again")
-        return path
-    if not fetch:
-        raise WeightsError(f"{path}: not downloaded yet; {remedy}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=expected, progress=sys.stderr.isatty())
-    except (OSError, RuntimeError, http.client.HTTPException) as error:
-        raise WeightsError(f"{url}: cannot be downloaded ({error}); {remedy}") from error
-    return path
-
-
-def torchvision_weights(source: str | Path) -> Any | None:
-    """torchvision's entry for `source`, None where `source` is a file. Raises WeightsError for an unknown name."""
-    name = IMAGENET if str(source) == "imagenet" else str(source)
-    if not name.startswith("ViT_"):
-        return None
-    try:
-        return torchvision.models.get_weight(name)
-    except (ValueError, KeyError) as error:
-        raise WeightsError(f"model.pretrained: torchvision knows no weights {name}; try {IMAGENET}") from error
-
-
-def some_of(names: list[str], count: int = 3) -> str:
-    """The first names of a list that may be long, and how many more there are."""
-    more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + more
-
-
-def _unreadable(path: Path, error: Exception) -> WeightsError:
-    if isinstance(error, FileNotFoundError):
-        return WeightsError(f"{path}: no such file; check the path")
-    text = str(error).rsplit("WeightsUnpickler error: ", 1)[-1]  # torch wraps the cause in a page of advice
-    if "unsupported global" in text.lower() or "unsupported class" in text.lower():
-        return WeightsError(
-            f"{path}: holds Python objects beside the weights, which are not read for safety; where you trust it, "
-            "keep only the weights: torch.save(torch.load(file, weights_only=False)['state_dict'], new_file)"
-        )
-    reason = text.strip().splitlines()[0][:120] if text.strip() else type(error).__name__
-    return WeightsError(f"{path}: unreadable as a weight file, perhaps truncated ({reason}); get it again")
-
-
-__all__ = [
-    "find_weights",
-    "load_aggregator",
-    "load_encoder",
-    "load_model",
-    "load_released_slstt",
-    "read_header",
-    "read_weights",
-    "save_model",
-]
-
-HEAD_WIDTH_OF_ATTENTION = 64  # of every ViT-S, -B and -L; a released file does not say
-
-
 def load_encoder(model: SLSTT, source: str | Path) -> str:
     """Fill `model`'s encoder from `source`; the aggregator stays as it is. Returns a line that says what was loaded.
 
     `source`: "synthetic", "synthetic_clip" (come with slstt); "imagenet"; a name of torchvision's such as
-    "ViT_B_16_Weights.IMAGENET1K_SWAG_E2E_V1"; or a file in the
-    naming of torchvision, timm, the released SLSTT or our own. Position embeddings are resampled to the model's grid.
+    "ViT_B_16_Weights.IMAGENET1K_SWAG_E2E_V1"; or a file in the naming of torchvision, timm, the released SLSTT or our
+    own. Position embeddings are resampled to the model's grid.
     Raises WeightsError where it is missing, damaged or of another architecture; the model is then unchanged.
     """
-    enum = torchvision_weights(source)
-    if enum is not None:
-        _check_torchvision_model(model, str(source))
+    if torchvision_weights(source) is not None:
+        _compare(str(source), torchvision_sizes(source), model)  # before anything is downloaded
     path = find_weights(source)
     state, header = read_weights(path)
     naming = recognise(state)
@@ -296,23 +236,6 @@ def load_model(path: str | Path) -> SLSTT:
     return _build(path, model_arguments(path, header), state, [])
 
 
-def _check_torchvision_model(model: SLSTT, source: str) -> None:
-    """Raise WeightsError before anything is downloaded if the model has other sizes than torchvision's."""
-    name = (IMAGENET if source == "imagenet" else source).split("_Weights")[0].lower()
-    with torch.device("meta"):
-        theirs: Any = torchvision.models.get_model(name)
-    found = {
-        "patch_size": theirs.patch_size,
-        "width": theirs.hidden_dim,
-        "depth": len(theirs.encoder.layers),
-        "heads": theirs.encoder.layers[0].num_heads,
-        "mlp_ratio": theirs.mlp_dim / theirs.hidden_dim,
-        "channels": 3,
-        "norm": "pre",
-    }
-    _compare(source, found, model)
-
-
 def _check_header(path: Path, header: Mapping[str, str], model: SLSTT) -> None:
     names = ("patch_size", "width", "depth", "heads", "mlp_ratio", "channels", "norm", "gelu")
     arguments = model_arguments(path, header)
@@ -339,11 +262,20 @@ def _resample(path: Path, encoder: dict[str, Tensor], grid: int) -> str:
 
 
 def _build(path: Path, arguments: Mapping[str, Any], state: dict[str, Tensor], surplus: list[str]) -> SLSTT:
+    held = {
+        "depth": len({key.split(".")[2] for key in state if key.startswith("encoder.blocks.")}),
+        "lstm_layers": sum(key.startswith("aggregator.lstm.weight_hh_l") for key in state),
+    }
+    if arguments.get("aggregator", "lstm") != "lstm":
+        del held["lstm_layers"]
+    different = [f"{name} {arguments[name]}, the file {n}" for name, n in held.items() if arguments.get(name, n) != n]
+    if different:
+        raise WeightsError(f"{path}: its header says {' and '.join(different)}; get the file again")
     try:
         with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
             model = SLSTT(**arguments)
     except Exception as error:
-        raise WeightsError(f"{path}: describes no SLSTT of this version ({error}); update slstt") from error
+        raise WeightsError(f"{path}: describes no SLSTT of this version ({str(error)[:200]}); update slstt") from error
     _check_fit(path, state, model.state_dict(), surplus)
     state = {key: value.to(torch.float32) for key, value in state.items()}
     model.load_state_dict(state, assign=True)
@@ -358,8 +290,8 @@ def _check_fit(path: Path, state: Mapping[str, Tensor], expected: Mapping[str, T
         for key, value in state.items()
         if key in expected and value.shape != expected[key].shape
     ]
-    problems = [f"{kind}: {some_of(keys)}" for kind, keys in (("missing", missing), ("surplus", surplus)) if keys]
-    problems += [some_of(shapes)] if shapes else []
+    problems = [f"{kind}: {listed(keys, 3)}" for kind, keys in (("missing", missing), ("surplus", surplus)) if keys]
+    problems += [listed(shapes, 3)] if shapes else []
     if problems:
         raise WeightsError(f"{path}: does not fit the model; {'; '.join(problems)}; check the model's sizes")
 
@@ -392,7 +324,10 @@ class ModelInput:
 
 
 def read_model_input(path: str | Path) -> ModelInput:
-    """The facts in the header of a model file of ours. Raises WeightsError where it lacks them or is none of ours."""
+    """The facts in the header of a model file of ours.
+
+    Raises WeightsError where it lacks them, where they contradict each other, or where the file is none of ours.
+    """
     path = Path(path)
     header = read_header(path)
     missing = [name for name in ("classes", "kind", "encoding", "normalize", "frames") if name not in header]
@@ -401,34 +336,60 @@ def read_model_input(path: str | Path) -> ModelInput:
             f"{path}: its header does not say {', '.join(missing)}, so its input and its answers are unknown; "
             "give a model file of slstt-train (run.save_models=true) or slstt-pretrain"
         )
-    try:
-        arguments = model_arguments(path, header)
-        kind, normalize = header["kind"], header["normalize"]
-        crop = json.loads(header.get("crop", "null"))
-        found = ModelInput(
-            classes=tuple(map(str, json.loads(header["classes"]))),
-            kind=kind,
-            encoding=header["encoding"],
-            normalize=normalize,
-            frames=int(header["frames"]),
-            image_size=int(arguments["image_size"]),
-            crop=None if crop is None else (float(crop[0]), float(crop[1]), float(crop[2]), float(crop[3])),
-            mean=_numbers(header, "mean") if normalize == "train" else None,
-            deviation=_numbers(header, "deviation") if normalize == "train" else None,
-            preprocessing=json.loads(header.get("preprocessing", "null")),
-            trained_on=header.get("trained_on", ""),
-            left_out=header.get("left_out", ""),
-        )
-    except (KeyError, IndexError, ValueError, TypeError) as error:
-        raise WeightsError(f"{path}: its header is damaged ({error}); get the file again") from error
-    if kind not in ("cache", "flow_maps") or normalize not in ("none", "map", "train"):
+    arguments = model_arguments(path, header)
+    kind, normalize = header["kind"], header["normalize"]
+    known = header["encoding"] in ENCODINGS and normalize in ("none", "map", "train")
+    if not known or kind not in ("cache", "flow_maps"):
         raise WeightsError(f"{path}: wants input of a kind this version does not know; update slstt")
-    if len(found.classes) != arguments["classes"]:
+    classes, preprocessing = _entry(path, header, "classes"), _entry(path, header, "preprocessing")
+    if not isinstance(classes, list) or not classes or not all(isinstance(name, str) and name for name in classes):
+        raise WeightsError(f"{path}: the classes in its header are no list of names; get the file again")
+    if twice := sorted({name for name in classes if classes.count(name) > 1}):
+        raise WeightsError(f"{path}: names the class {listed(twice, 3)} more than once; get the file again")
+    if len(classes) != arguments["classes"]:
         raise WeightsError(
-            f"{path}: names {len(found.classes)} classes and has {arguments['classes']} outputs; get the file again"
+            f"{path}: names {len(classes)} classes and has {arguments['classes']} outputs; get the file again"
         )
-    return found
+    frames = header["frames"]
+    if not (frames.isdecimal() and len(frames) <= 9 and 1 <= int(frames) <= MOST_FRAMES):
+        raise WeightsError(f"{path}: the frames in its header are not from 1 to {MOST_FRAMES}; get the file again")
+    if preprocessing is not None and not isinstance(preprocessing, dict):
+        raise WeightsError(f"{path}: the preprocessing in its header is no settings; get the file again")
+    crop = _numbers(path, header, "crop", 4)
+    if crop is not None and not (crop[0] < crop[1] and crop[2] < crop[3]):
+        raise WeightsError(f"{path}: the crop in its header is empty; get the file again")
+    mean = deviation = None
+    if normalize == "train":
+        mean, deviation = _numbers(path, header, "mean", 3), _numbers(path, header, "deviation", 3)
+        if mean is None or deviation is None or min(deviation) <= 0:
+            raise WeightsError(f"{path}: its header lacks mean and deviation above 0; get the file again")
+    return ModelInput(
+        classes=tuple(classes),
+        kind=kind,
+        encoding=header["encoding"],
+        normalize=normalize,
+        frames=int(frames),
+        image_size=int(arguments["image_size"]),
+        crop=None if crop is None else (crop[0], crop[1], crop[2], crop[3]),
+        mean=mean,
+        deviation=deviation,
+        preprocessing=preprocessing,
+        trained_on=header.get("trained_on", ""),
+        left_out=header.get("left_out", ""),
+    )
 
 
-def _numbers(header: Mapping[str, str], name: str) -> tuple[float, ...]:
-    return tuple(float(value) for value in json.loads(header[name]))
+def _numbers(path: Path, header: Mapping[str, str], name: str, count: int) -> tuple[float, ...] | None:
+    """`count` finite numbers of a header, None where it has none."""
+    values = _entry(path, header, name)
+    if values is None:
+        return None
+    if not isinstance(values, list) or len(values) != count or not all(_is_number(value) for value in values):
+        raise WeightsError(f"{path}: '{name}' in its header is no list of {count} numbers; get the file again")
+    return tuple(map(float, values))
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) < 1e30 and math.isfinite(value)

@@ -32,7 +32,12 @@ class LSTMAggregator(nn.Module):
 
     def forward(self, features: Float[Tensor, "B T D"]) -> Float[Tensor, "B K"]:
         """Features (B, T, D) -> LSTM outputs (B, T, lstm_width) -> last frame (B, lstm_width) -> logits (B, K)."""
-        outputs, _ = self.lstm(features)
+        if features.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            # oneDNN has a bfloat16 LSTM for some CPUs only; float32 is the same on all of them.
+            with torch.autocast("cpu", enabled=False):
+                outputs, _ = self.lstm(features.float())
+        else:
+            outputs, _ = self.lstm(features)
         return self.classifier(self.relu(self.hidden(outputs[:, -1])))
 
 

@@ -1,22 +1,33 @@
 """The recording as a video with what was found drawn in; read and written one frame at a time."""
 
-import os
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
+import av
 import cv2
 import numpy as np
+from av.codec.codec import UnknownCodecError
+from av.error import FFmpegError
 
 from slstt.errors import DataError
+from slstt.files import whole_file
 from slstt.images import Picture
 from slstt.prediction.face_motion import FaceMotion
 from slstt.prediction.recording import Recording
 from slstt.prediction.results import FoundInterval, PredictionResult
 
-CODECS = (("avc1", ".mp4", "H.264"), ("mp4v", ".mp4", "MPEG-4 Part 2"), ("MJPG", ".avi", "Motion JPEG"))
-"""In order of preference; which of them OpenCV can write depends on how it was built."""
+NAME = "annotated.mp4"
+ENCODERS = (
+    ("libx264", "H.264", {"preset": "veryfast", "crf": "20"}),
+    ("libopenh264", "H.264", {}),
+    ("mpeg4", "MPEG-4 Part 2", {"qmin": "2", "qmax": "6"}),
+)
+"""(encoder, codec, options) in order of preference: browsers play H.264. How PyAV was built decides which are there."""
+CLOCK = Fraction(1, 60_000)
+"""The video's unit of time, in seconds: fine enough for 10,000 frames per second, and the finest that MPEG-4 allows."""
 LARGEST = 1280
 """Longest side of the video's picture, in pixels."""
 STRIP = 84
@@ -27,61 +38,79 @@ INK, PAPER, CURVE, MARK = (25, 25, 25), (255, 255, 255), (8, 81, 156), (217, 95,
 
 
 def write_video(recording: Recording, watched: FaceMotion, result: PredictionResult, folder: Path) -> tuple[str, str]:
-    """Write `annotated.mp4` (or `.avi`); returns (its name, a line that says how it is encoded).
+    """Write `annotated.mp4`; returns (its name, a line that says how it is encoded).
 
-    Raises DataError where it cannot be written or the recording cannot be read again.
+    Every frame that was watched is shown at its own time; where one cannot be decoded, the one before it stands. Raises
+    DataError where it cannot be written or the recording cannot be read again.
     """
     width, height = recording.size
     by = min(1.0, LARGEST / max(width, height))
     size = (max(160, round(width * by) // 2 * 2), max(120, round(height * by) // 2 * 2))
     curve = _Curve(watched, result, size[0])
-    last = len(watched.intensity)
-    with _writer(folder, watched.rate, (size[0], size[1] + STRIP)) as (video, name, codec):
-        for number, picture in recording.frames(0, last):
+    scale = (size[0] / width, size[1] / height)
+    with _writer(folder / NAME, watched.rate, (size[0], size[1] + STRIP)) as (write, codec):
+        for number, picture in _every_frame(recording, len(watched.intensity)):
             frame = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-            scale = (size[0] / picture.shape[1], size[1] / picture.shape[0])
             _draw(frame, number, scale, watched, result)
-            whole = np.concatenate([frame, curve.at(number)])
-            video.write(cv2.cvtColor(whole, cv2.COLOR_RGB2BGR))
-    return name, f"{name}: {codec}, {watched.rate:.4g} frames per second"
+            write(np.concatenate([frame, curve.at(number)]), float(watched.times[number]))
+    return NAME, f"{NAME}: {codec}, {watched.rate:.4g} frames per second"
+
+
+def _every_frame(recording: Recording, count: int) -> Iterator[tuple[int, Picture]]:
+    """(number, picture) of the frames 0..count - 1, none left out: the last picture stands for what is not decoded."""
+    done, last = 0, None
+    for number, picture in recording.frames(0, count):
+        yield from ((missing, picture if last is None else last) for missing in range(done, number))
+        yield number, picture
+        done, last = number + 1, picture
+    if last is not None:
+        yield from ((missing, last) for missing in range(done, count))
 
 
 @contextmanager
-def _writer(folder: Path, rate: float, size: tuple[int, int]) -> Iterator[tuple[cv2.VideoWriter, str, str]]:
-    """(writer, file name, codec) of the first codec that works; the file is whole or absent."""
-    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # pyright: ignore
-    try:
-        for code, suffix, codec in CODECS:
-            try:
-                handle, place = tempfile.mkstemp(prefix=".annotated.", suffix=f".part{suffix}", dir=folder)
-                os.close(handle)
-            except OSError as error:
-                raise DataError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from error
-            part = Path(place)
-            try:
-                video = cv2.VideoWriter(place, cv2.VideoWriter.fourcc(*code), rate, size)
-                if video.isOpened():
-                    yield video, f"annotated{suffix}", codec
-                    video.release()
-                    if part.stat().st_size == 0:
-                        raise DataError(f"{folder}: the annotated video could not be written; free space")
-                    part.chmod(0o644)
-                    part.replace(folder / f"annotated{suffix}")
-                    return
-                video.release()
-            finally:
-                part.unlink(missing_ok=True)
-        raise DataError("this OpenCV can write no video (H.264, MPEG-4, Motion JPEG); leave --video out")
-    finally:
-        cv2.utils.logging.setLogLevel(level)  # pyright: ignore
+def _writer(path: Path, rate: float, size: tuple[int, int]) -> Iterator[tuple[Callable[[Picture, float], None], str]]:
+    """(the call that adds a picture at a time in seconds, codec); the file is whole or absent. `size` is even."""
+    encoder, codec, options = _encoder()
+    with whole_file(path) as part:
+        try:
+            # The index goes to the front, so that a browser plays before all is loaded.
+            with av.open(str(part), "w", format="mp4", options={"movflags": "faststart"}) as container:
+                per_second = Fraction(rate).limit_denominator(1001)
+                stream = cast(av.VideoStream, container.add_stream(encoder, per_second, options))
+                stream.width, stream.height = size
+                stream.pix_fmt = "yuv420p"
+                stream.codec_context.time_base = CLOCK
+                last = -1
+
+                def write(picture: Picture, seconds: float) -> None:
+                    nonlocal last
+                    frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                    last = max(last + 1, round(seconds / CLOCK))
+                    frame.pts, frame.time_base = last, CLOCK
+                    container.mux(stream.encode(frame))
+
+                yield write, codec
+                container.mux(stream.encode(None))
+        except FFmpegError as error:
+            what = f"{path}: cannot be written ({error.strerror}); free space or choose another --out"
+            raise DataError(what) from error
+
+
+def _encoder() -> tuple[str, str, dict[str, str]]:
+    for name, codec, options in ENCODERS:
+        try:
+            av.Codec(name, "w")
+        except UnknownCodecError:
+            continue
+        return name, codec, options
+    raise DataError("this PyAV can write no video (neither H.264 nor MPEG-4); leave --video out")
 
 
 class _Curve:
     """The strip below the picture: the last and next seconds of the curve, the present in the middle."""
 
     def __init__(self, watched: FaceMotion, result: PredictionResult, width: int) -> None:
-        self.values, self.width = np.nan_to_num(watched.intensity), width
-        self.step = SPAN * watched.rate / width
+        self.values, self.times, self.width = np.nan_to_num(watched.intensity), watched.times, width
         self.top = max(1e-6, float(np.percentile(self.values, 99.5)) * 1.3)
         self.inside = np.zeros(len(self.values), bool)
         for one in result.found:
@@ -89,11 +118,11 @@ class _Curve:
 
     def at(self, number: int) -> Picture:
         strip = np.full((STRIP, self.width, 3), PAPER, np.uint8)
-        frames = number + (np.arange(self.width) - self.width / 2) * self.step
-        there = (frames >= 0) & (frames < len(self.values))
-        index = np.clip(np.rint(frames), 0, len(self.values) - 1).astype(int)
+        seconds = self.times[number] + (np.arange(self.width) / self.width - 0.5) * SPAN
+        there = (seconds >= 0) & (seconds <= self.times[-1])
+        index = np.clip(np.searchsorted(self.times, seconds, side="right") - 1, 0, len(self.times) - 1)
         strip[:, there & self.inside[index]] = (253, 214, 178)
-        values = np.interp(frames, np.arange(len(self.values)), self.values)
+        values = np.interp(seconds, self.times, self.values)
         heights = np.clip(values / self.top, 0, 1) * (STRIP - 8)
         points = np.stack([np.arange(self.width), STRIP - 4 - heights], axis=1)[there]
         if len(points) > 1:
@@ -117,7 +146,7 @@ def _draw(
         cv2.rectangle(frame, *corners, MARK if now else (235, 235, 235), 3 if now else 1)
         for x, y in points:
             cv2.circle(frame, (round(x), round(y)), 1, MARK if now else (235, 235, 235), -1)
-    _write(frame, f"{number / watched.rate:.2f} s" + ("" if known else "   no face"), 0)
+    _write(frame, f"{watched.times[number]:.2f} s" + ("" if known else "   no face"), 0)
     if now is not None:
         _write(frame, _named(*now, result), 1)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,9 +19,10 @@ import yaml
 from jaxtyping import Float
 from torch import Tensor
 
-from slstt.config.preprocess import PreprocessConfig
-from slstt.datasets.flow_maps import PUBLISHED_CROP
-from slstt.errors import DataError, WeightsError
+from slstt.config.load import load_config
+from slstt.config.preprocess import PredictConfig, PreprocessConfig
+from slstt.datasets.synthetic.flow_fields import PUBLISHED_CROP
+from slstt.errors import ConfigError, DataError, Problems, WeightsError, listed
 from slstt.face.crop import cut, face_square
 from slstt.files import sha256
 from slstt.flow.encoding import encode, min_max, normalize_each, resized
@@ -59,7 +61,7 @@ class IntervalFlow:
 
 
 @dataclass
-class _Plan:
+class _IntervalPlan:
     """An interval in the making. Places count its frames with a face, from the onset (0) on."""
 
     place: int
@@ -89,7 +91,7 @@ def interval_flows(
     Only faces are kept, and those of an interval only until its last frame. `crop` as in `ModelInput`; `rife` is
     called where frames have to be made up.
     """
-    plans: dict[int, _Plan] = {}
+    plans: dict[int, _IntervalPlan] = {}
     for index, interval in enumerate(intervals):
         try:
             plans[index] = _plan(watched, interval, crop, config)
@@ -105,7 +107,7 @@ def interval_flows(
         yield index, Unclassifiable("a frame of it could not be read")
 
 
-def _plan(watched: FaceMotion, interval: Interval, crop: Crop | None, config: PreprocessConfig) -> _Plan:
+def _plan(watched: FaceMotion, interval: Interval, crop: Crop | None, config: PreprocessConfig) -> _IntervalPlan:
     numbers = [
         n
         for n in range(interval.onset, interval.offset + 1)
@@ -129,10 +131,10 @@ def _plan(watched: FaceMotion, interval: Interval, crop: Crop | None, config: Pr
     wanted = {numbers[at]: at for at in (0, place, len(numbers) - 1, *plan.needed)}
     rest = np.linalg.inv(_whole(watched.still[apex]))
     take, eyes = _cutter(watched.landmarks[apex], crop, config.crop.size)
-    return _Plan(place, len(numbers) - 1, plan, wanted, rest, take, eyes, remarks)
+    return _IntervalPlan(place, len(numbers) - 1, plan, wanted, rest, take, eyes, remarks)
 
 
-def _flow(plan: _Plan, config: PreprocessConfig, rife: Callable[[], Rife]) -> IntervalFlow | Unclassifiable:
+def _flow(plan: _IntervalPlan, config: PreprocessConfig, rife: Callable[[], Rife]) -> IntervalFlow | Unclassifiable:
     positions = plan.frames.positions
     method = config.interpolation.method if plan.frames.inserted else "none"
     filled = fill(plan.cuts, positions, method, rife() if method == "rife" else None)
@@ -252,11 +254,17 @@ class IntervalClassifier:
             yield self._held.get(path) or _load_models(path)
 
     def probabilities(self, flows: Sequence[Float[Tensor, "T 2 H W"]]) -> Float[Tensor, "N K"]:
-        """Intervals' flow in pixels of the crop (each T, 2, H, W) -> probabilities (N, K), averaged over the models."""
+        """Intervals' flow in pixels of the crop (each T, 2, H, W) -> probabilities (N, K), averaged over the models.
+
+        Raises WeightsError naming the file whose answer is not finite.
+        """
         total = torch.zeros(len(flows), len(self.wanted.classes), dtype=torch.float64)
-        for model, wanted in self.models():
+        for path, (model, wanted) in zip(self.paths, self.models(), strict=True):
             for row, flow in enumerate(flows):
-                total[row] += logits(model, wanted, flow).double().softmax(0)
+                answer = logits(model, wanted, flow).double()
+                if not answer.isfinite().all():
+                    raise WeightsError(f"{path}: its answer is not finite; give other weights")
+                total[row] += answer.softmax(0)
         return total / len(self.paths)
 
 
@@ -320,21 +328,58 @@ def _models_of_run(run: Path) -> tuple[list[Path], list[str]]:
         raise WeightsError(f"{run}: {_why_none(run)}")
     try:
         folds = [fold["name"] for fold in json.loads((run / FOLDS).read_text(encoding="utf-8"))["folds"]]
-    except (OSError, ValueError, KeyError, TypeError):
+        if not all(isinstance(name, str) for name in folds):
+            raise TypeError("a fold's name is text")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return found, [f"{run}: {FOLDS} is missing or unreadable, so folds may be missing"]
     missing = sorted(set(folds) - {path.parent.name for path in found})
     if not missing:
         return found, []
-    names = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-    return found, [f"{run}: {len(missing)} of {len(folds)} folds have no model yet: {names}"]
+    return found, [f"{run}: {len(missing)} of {len(folds)} folds have no model yet: {listed(missing, 5)}"]
 
 
 def _why_none(run: Path) -> str:
     try:
         settings = yaml.safe_load((run / CONFIG).read_text(encoding="utf-8"))
         name = settings["classifier"]["name"]
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, yaml.YAMLError):
         return f"not a run folder (no folds/*/model.safetensors and no {CONFIG}); give a run of slstt-train"
     if name != "slstt":
         return f"its classifier is {name}, which leaves no network behind; give a run with classifier.name=slstt"
     return "holds no models of its folds; train with run.save_models=true"
+
+
+SECTIONS = ("frames", "crop", "interpolation", "flow")
+"""Of slstt-preprocess; its defaults, or what the weights' own clips were made with."""
+
+
+def read_settings(classifier: IntervalClassifier, overrides: Sequence[str]) -> tuple[PredictConfig, list[str]]:
+    """(the settings, lines about where they are from): the weights' own first, then `section.key=value` overrides.
+
+    Raises ConfigError listing everything wrong.
+    """
+    own, remarks = _of_weights(classifier)
+    frames = classifier.wanted.frames
+    before = [f"{section}.{key}={json.dumps(value)}" for section in SECTIONS for key, value in own[section].items()]
+    problems, settings = Problems(), PredictConfig()
+    given = {
+        value.strip() for name, _, value in (o.partition("=") for o in overrides) if name.strip() == "frames.count"
+    }
+    if given - {str(frames)}:
+        problems.add(ConfigError(f"'frames.count': the weights take {frames}; leave it out"))
+    with problems.collecting():
+        settings = load_config(PredictConfig, None, [*before, *overrides, f"frames.count={frames}"])
+    problems.raise_if_any()
+    return settings, remarks
+
+
+def _of_weights(classifier: IntervalClassifier) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """The preprocessing of the clips that the networks learned from, as far as their files tell it."""
+    found, wanted = classifier.wanted.preprocessing, classifier.wanted
+    if isinstance(found, dict):
+        return {s: dict(found[s]) if isinstance(found.get(s), dict) else {} for s in SECTIONS}, []
+    remarks = []
+    if wanted.kind == "cache" and not wanted.trained_on:  # what was drawn was never preprocessed
+        what = "does not say how its clips were preprocessed; the default settings of slstt-preprocess are taken"
+        remarks = [f"{classifier.source}: {what}"]
+    return {section: {} for section in SECTIONS}, remarks

@@ -11,19 +11,21 @@ import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from slstt.errors import ConfigError, DataError
+from slstt.config.preprocess import Spotting
+from slstt.errors import ConfigError, DataError, listed
 from slstt.face.landmarks import LandmarkDetector
 from slstt.face.stabilization import FaceStabilizer
 from slstt.face.tracking import FaceTracker
 from slstt.prediction.recording import Recording
-from slstt.prediction.spotting import Interval, SpottingSettings, find_intervals, lagged, strength
+from slstt.prediction.spotting import Interval, find_intervals, lagged, strength
 
 
 @dataclass(frozen=True)
 class FaceMotion:
     """One recording, watched from end to end.
 
-    n is the number of frames. `rate` is in frames per second. `landmarks` (n, 68, 2) float32, (x, y), NaN where no
+    n is the number of frames. `rate` is in frames per second, on average; `times` (n,) float64: when each frame is
+    shown, in seconds from the first. `landmarks` (n, 68, 2) float32, (x, y), NaN where no
     face was found. `still` (n, 2, 3) float64: the similarity that maps a frame's pixels onto the first frame with a
     face (which keeps its size), NaN likewise. `intensity` (n,) float32: motion inside the stilled face against the
     frame some time before, in thousandths of the interocular distance, NaN where unknown. `faces` (n,) int: how many
@@ -31,12 +33,18 @@ class FaceMotion:
     """
 
     rate: float
+    times: np.ndarray
     landmarks: np.ndarray
     still: np.ndarray
     intensity: np.ndarray
     faces: np.ndarray
     intervals: tuple[Interval, ...]
     remarks: tuple[str, ...]
+
+    def seconds(self, interval: Interval) -> tuple[float, float, float]:
+        """When onset, apex and offset are shown, in seconds from the first frame."""
+        onset, apex, offset = (float(self.times[n]) for n in (interval.onset, interval.apex, interval.offset))
+        return onset, apex, offset
 
 
 LAG = 0.12
@@ -51,7 +59,7 @@ def _nothing(count: int) -> None:
 
 def measure_face_motion(
     recording: Recording,
-    settings: SpottingSettings | None = None,
+    settings: Spotting | None = None,
     advance: Callable[[int], object] = _nothing,
     detector: LandmarkDetector | None = None,
 ) -> FaceMotion:
@@ -60,7 +68,7 @@ def measure_face_motion(
     In memory lie one frame and, for each frame, about two kilobytes of what was measured. Raises DataError where the
     recording cannot be read or shows no face, WeightsError without the landmark model.
     """
-    settings = settings or SpottingSettings()
+    settings = settings or Spotting()
     seen = _MotionRecorder(recording)
     follower, stiller = FaceTracker(recording.rate, detector), FaceStabilizer(recording.rate)
     for number, picture in recording.frames(remark=seen.remarks.append):
@@ -84,18 +92,18 @@ def motion_in_given_interval(
     order or outside the recording, DataError as `watch` does and where the onset or the apex shows no face.
     """
     problems = []
-    last = None if recording.count is None else recording.count - 1
-    if onset < 0 or (last is not None and onset >= last):
-        problems.append(f"--onset {onset}: not in {recording.path}, frames 0 to {_or_end(last)}; leave one after it")
+    last = recording.count - 1
+    if not 0 <= onset < last:
+        problems.append(f"--onset {onset}: not in {recording.path}, frames 0 to {last}; leave one after it")
     if offset is not None and offset <= onset:
         problems.append(f"--offset {offset}: must come after --onset {onset}")
-    if offset is not None and last is not None and offset > last:
+    if offset is not None and offset > last:
         problems.append(f"--offset {offset}: beyond the last frame of {recording.path}, {last}")
     if apex is not None and not (onset < apex and (offset is None or apex <= offset)):
         problems.append(f"--apex {apex}: must come after --onset {onset} and not after --offset {_or_end(offset)}")
     if problems:
         raise ConfigError(*problems)
-    seen = _MotionRecorder(recording, onset, whole=False)
+    seen = _MotionRecorder(recording, onset)
     follower, stiller = FaceTracker(recording.rate, detector), FaceStabilizer(recording.rate)
     stop = None if offset is None else offset + 1
     for number, picture in recording.frames(onset, stop, seen.remarks.append):
@@ -115,8 +123,8 @@ def _or_end(number: int | None) -> str:
 class _MotionRecorder:
     """What was measured on the frames so far."""
 
-    def __init__(self, recording: Recording, begin: int = 0, whole: bool = True) -> None:
-        self.recording, self.begin, self.whole = recording, begin, whole
+    def __init__(self, recording: Recording, begin: int = 0) -> None:
+        self.recording, self.begin = recording, begin
         self.remarks = list(recording.remarks)
         self.landmarks: list[np.ndarray] = []
         self.still: list[np.ndarray] = []
@@ -159,7 +167,7 @@ class _MotionRecorder:
         self.moved.append(None)
         self.faces.append(faces)
 
-    def watched(self, settings: SpottingSettings) -> FaceMotion:
+    def watched(self, settings: Spotting) -> FaceMotion:
         """All of it, with the intervals spotted."""
         self._check()
         stretches = [(begin, self._stack(begin, end)) for begin, end in self._stretches()]
@@ -198,34 +206,31 @@ class _MotionRecorder:
         for begin, end in self._stretches():
             intensity[begin:end] = lagged(self._stack(begin, end), lag)
         landmarks, still = np.stack(self.landmarks), np.stack(self.still)
-        return FaceMotion(
-            rate, landmarks, still, intensity, np.array(self.faces, int), intervals, (*self.remarks, *self._noticed())
-        )
+        times, faces = self.recording.times[: len(self.moved)], np.array(self.faces, int)
+        remarks = (*self.remarks, *self._noticed())
+        return FaceMotion(rate, times, landmarks, still, intensity, faces, intervals, remarks)
 
     def _noticed(self) -> list[str]:
-        """Lines about faces lost, changed, or more than one, and about frames that the file promised."""
-        path, rate, count = self.recording.path, self.recording.rate, len(self.moved)
-        lines = []
+        """Lines about faces lost, changed, or more than one."""
+        path, lines = self.recording.path, []
+        times = np.append(self.recording.times, self.recording.times[-1] + 1 / self.recording.rate)
         known = np.array([moved is not None for moved in self.moved])
         edges = np.flatnonzero(np.diff(np.concatenate([[1], known.astype(int), [1]])))
-        gaps = [f"{b / rate:.2f} to {e / rate:.2f} s" for b, e in edges.reshape(-1, 2) if b >= self.begin]
+        gaps = [f"{times[b]:.2f} to {times[e]:.2f} s" for b, e in edges.reshape(-1, 2) if b >= self.begin]
         if gaps:
-            more = f" and {len(gaps) - 5} more times" if len(gaps) > 5 else ""
-            lines.append(f"{path}: no face at {', '.join(gaps[:5])}{more}; nothing is spotted there")
+            lines.append(f"{path}: no face at {listed(gaps, 5)}; nothing is spotted there")
         broken = [n for n in self.starts if n > self.begin and known[n - 1] and n not in self.changes]
         if broken:
-            times = ", ".join(f"{n / rate:.2f} s" for n in broken[:5]) + (", ..." if len(broken) > 5 else "")
+            at = ", ".join(f"{times[n]:.2f} s" for n in broken[:5]) + (", ..." if len(broken) > 5 else "")
             lines.append(
-                f"{path}: the face cannot be held still at {times} ({len(broken)} times; quick or blurred motion); "
+                f"{path}: the face cannot be held still at {at} ({len(broken)} times; quick or blurred motion); "
                 "no interval spans these"
             )
         if self.changes:
-            times = ", ".join(f"{n / rate:.2f} s" for n in self.changes[:5])
-            lines.append(f"{path}: another face is followed from {times} on; record one person at a time")
+            at = ", ".join(f"{times[n]:.2f} s" for n in self.changes[:5])
+            lines.append(f"{path}: another face is followed from {at} on; record one person at a time")
         if max(self.faces) > 1:
             lines.append(f"{path}: up to {max(self.faces)} faces are seen; the largest at the start is followed")
-        if self.whole and self.recording.count is not None and count < 0.98 * self.recording.count:
-            lines.append(f"{path}: says {self.recording.count} frames, but only {count} can be read; is it damaged?")
         return lines
 
     def _stretches(self) -> list[tuple[int, int]]:

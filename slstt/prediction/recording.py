@@ -1,22 +1,23 @@
 """A person's own recording: a video file, a folder of frames, or a folder of such clips; read one frame at a time."""
 
 import math
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
 
-# FFmpeg writes its own lines about a damaged file to stderr; ours say it once. It is read when the first video opens.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-
+import av
 import cv2
 import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.video.reformatter import VideoReformatter
 
-from slstt.errors import ConfigError, DataError
-from slstt.images import Picture, read_image
+from slstt.errors import ConfigError, DataError, listed
+from slstt.images import Picture, common_bits, read_full_depth, to_8_bits
 
 VIDEOS = frozenset(".mp4 .m4v .mov .avi .mkv .webm .wmv .mpg .mpeg .mts .m2ts .ts .3gp .flv .ogv .gif".split())  # noqa: SIM905
 PICTURES = frozenset(".jpg .jpeg .png .bmp .tif .tiff".split())  # noqa: SIM905
@@ -29,8 +30,11 @@ ABSURD = 20_000
 SLOW = 50.0
 """Frames per second below which an interval of 65 ms is three frames or fewer."""
 FASTEST = 10_000.0
-FIRST_LOOK = 300
-"""Frames whose time stamps are looked at when a video is opened."""
+FALLING = 0.2
+"""Share of frames shown before the one before them: it is half where stamps tell the order of decoding, and next to
+nothing in a damaged video whose stamps are right."""
+FIRST_LOOK = 50
+"""Packets decoded when a video is opened, to see whether its time stamps are those of the frames."""
 UNREADABLE = 0.1
 """Share of a folder's frames that may be unreadable before the recording is given up."""
 
@@ -45,32 +49,37 @@ def _nothing(text: str) -> None:
 class Recording:
     """One video file or folder of frames. Frames are numbered from 0 in their order.
 
-    `rate` is in frames per second; `count` is None where a video does not say how many frames it has, and may be wrong
-    where it does; `size` is (width, height) of the pictures that `frames` yields. `remarks` are lines for the user.
-    A clip of a folder that cannot be used has `problem`, which `frames` raises as DataError.
+    `rate` is in frames per second, on average; `count` is how many frames there are, those that cannot be decoded
+    included; `size` is (width, height) of the pictures that `frames` yields. `remarks` are lines for the user. A clip
+    of a folder that cannot be used has `problem`, which `frames` raises as DataError.
     """
 
     path: Path
     name: str
     rate: float
-    count: int | None
+    count: int
     size: tuple[int, int]
     remarks: tuple[str, ...] = ()
     problem: str | None = None
     files: tuple[Path, ...] = ()
     """The frames of a folder; empty for a video."""
+    times: np.ndarray = field(default_factory=lambda: np.zeros(0), compare=False, repr=False)
+    """(count,) float64: when each frame is shown, in seconds from the first; number / rate where no file says it."""
+    stamps: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64), compare=False, repr=False)
+    """(count,) int64: a video's presentation time stamps, rising, by which its frames are numbered; else empty."""
 
     def frames(
         self, start: int = 0, stop: int | None = None, remark: RecordingRemark = _nothing
     ) -> Iterator[tuple[int, Picture]]:
         """Yield (number, picture (H, W, 3) uint8 RGB) for the frames start..stop - 1, one in memory at a time.
 
-        A frame of a folder that cannot be decoded is replaced by the one before it, and `remark` is told. Raises
-        DataError where frames differ in size or too many cannot be decoded.
+        What cannot be decoded is told to `remark`: a frame of a folder is replaced by the one before it, a frame of a
+        video is passed over, and its number with it. Raises DataError where frames differ in size or too many frames
+        of a folder cannot be decoded.
         """
         if self.problem is not None:
             raise DataError(self.problem)
-        source = self._folder(start, stop, remark) if self.files else self._video(start, stop)
+        source = self._folder(start, stop, remark) if self.files else self._video(start, stop, remark)
         for number, picture in source:
             reduced = _sized(picture)
             if reduced.shape[1::-1] != self.size:
@@ -89,19 +98,32 @@ class Recording:
             for number in wanted:
                 yield from self.frames(number, number + 1)
             return
-        found = self._video(wanted[0], wanted[-1] + 1, set(wanted))
+        found = self._video(wanted[0], wanted[-1] + 1, _nothing, set(wanted))
         yield from ((n, _sized(picture)) for n, picture in found)
 
-    def _video(self, start: int, stop: int | None, kept: set[int] | None = None) -> Iterator[tuple[int, Picture]]:
-        with _opened(self.path) as video:
-            number = -1
-            while (stop is None or number + 1 < stop) and video.grab():
-                number += 1
-                if number < start or (kept is not None and number not in kept):
-                    continue
-                decoded, picture = video.retrieve()
-                if decoded:
-                    yield number, np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+    def _video(
+        self, start: int, stop: int | None, remark: RecordingRemark, kept: set[int] | None = None
+    ) -> Iterator[tuple[int, Picture]]:
+        end = self.count if stop is None else min(stop, self.count)
+        before, lost, to_picture = -1, 0, _to_pictures()
+        with _opened(self.path) as (container, stream):
+            for frame in _decoded(container, stream):
+                number = before + 1
+                if len(self.stamps):
+                    if frame.pts is None or frame.pts < self.stamps[0]:
+                        continue
+                    number = int(np.searchsorted(self.stamps, frame.pts))
+                    if number <= before:  # a damaged stream: its place has passed
+                        continue
+                lost += max(0, min(number, end) - max(before + 1, start))
+                before = number
+                if number >= end:
+                    break
+                if number >= start and (kept is None or number in kept):
+                    yield number, to_picture(frame)
+        lost += max(0, end - max(before + 1, start))
+        if lost:
+            remark(f"{self.path}: {lost} of {end - start} frames cannot be decoded; is it damaged?")
 
     def _folder(self, start: int, stop: int | None, remark: RecordingRemark) -> Iterator[tuple[int, Picture]]:
         wanted = range(len(self.files))[start:stop]
@@ -109,7 +131,7 @@ class Recording:
         lost: list[int] = []
         for number in wanted:
             try:
-                picture = _read(self.files[number])
+                picture = _read(self.files, number)
             except DataError:
                 lost.append(number)
                 picture = self._neighbour(number) if last is None else last
@@ -126,7 +148,7 @@ class Recording:
         """The nearest frame before, or else after, `number` that can be decoded."""
         for other in islice(chain(range(number - 1, -1, -1), range(number + 1, len(self.files))), 50):
             try:
-                return _read(self.files[other])
+                return _read(self.files, other)
             except DataError:
                 continue
         raise DataError(f"{self.path}: no frame of 50 tried in a row can be decoded; restore the files")
@@ -164,8 +186,7 @@ def open_recordings(path: Path, rate: float | None = None) -> list[Recording]:
             recordings.append(Recording(clip, clip.name, rate or 0.0, 0, (0, 0), problem=str(error)))
     skipped = [entry.name for entry in entries if entry not in clips]
     if skipped:
-        text = f"{path}: passed over (no video, no folder of frames): {', '.join(skipped[:10])}"
-        text += f" and {len(skipped) - 10} more" if len(skipped) > 10 else ""
+        text = f"{path}: passed over (no video, no folder of frames): {listed(skipped)}"
         recordings[0] = replace(recordings[0], remarks=(*recordings[0].remarks, text))
     return recordings
 
@@ -179,34 +200,80 @@ def natural(name: str) -> tuple[tuple[int, int, str], ...]:
 def _open_video(path: Path, rate: float | None) -> Recording:
     if path.suffix.lower() in PICTURES:
         raise DataError(f"{path}: one picture; give a video, or the folder of its frames")
-    times = []
-    with _opened(path) as video:
-        said, count = video.get(cv2.CAP_PROP_FPS), video.get(cv2.CAP_PROP_FRAME_COUNT)
-        decoded, first = video.read()
-        if not decoded:
-            raise DataError(f"{path}: no frame can be decoded; the file is empty or damaged, restore or convert it")
-        size = _checked_size(path, first)
-        times.append(video.get(cv2.CAP_PROP_POS_MSEC))
-        while len(times) < FIRST_LOOK and video.grab():
-            times.append(video.get(cv2.CAP_PROP_POS_MSEC))
-    if len(times) < 2:
+    with _opened(path) as (container, stream):
+        said = float(stream.average_rate or stream.guessed_rate or math.nan)
+        promised, unit = stream.frames, float(stream.time_base or math.nan)
+        first, stamps, packets = _look(path, container, stream)
+    if max(packets, len(stamps)) < 2:
         raise DataError(f"{path}: has a single frame; motion needs at least two")
-    remarks = []
-    if rate is None:
-        if not (math.isfinite(said) and 0 < said <= FASTEST):
+    count, own = len(stamps) or packets, (stamps - stamps[0]) * unit if len(stamps) else None
+    remarks, known = [], math.isfinite(said) and 0 < said <= FASTEST
+    if rate is not None:
+        if known and abs(said - rate) > 0.01 * rate:
+            remarks.append(f"{path}: says {said:.4g} frames per second; {rate:g} taken, as given")
+        times = np.arange(count) / rate
+    else:
+        # The times of the frames go before the rate in the header, which is a guess where they are uneven.
+        measured = None if own is None else (count - 1) / own[-1]
+        if measured is not None and 0 < measured <= FASTEST:
+            rate = said if known and abs(said - measured) <= 0.01 * measured else float(measured)
+        elif known:
+            rate = said
+        else:
             raise ConfigError(f"{path}: does not say its frame rate; give it with --fps")
-        rate = said
-    elif math.isfinite(said) and abs(said - rate) > 0.01 * rate:
-        remarks.append(f"{path}: says {said:.4g} frames per second; {rate:g} taken, as given")
-    steps = np.diff(times)
-    usual = float(np.median(steps))
-    if np.mean(np.abs(steps - usual) > max(1.5, 0.3 * usual)) > 0.01:
-        remarks.append(
-            f"{path}: uneven frame rate ({steps.min():.0f} to {steps.max():.0f} ms between frames); times are taken "
-            f"from {rate:.4g} frames per second and inexact; film or convert at a constant rate"
-        )
+        times = np.arange(count) / rate if own is None else own
+    if promised > packets:
+        remarks.append(f"{path}: says {promised} frames, but holds only {packets}; is it damaged?")
+    remarks += _uneven(path, own, rate)
     remarks += _about(path, rate, first)
-    return Recording(path, path.name, rate, int(count) if 0 < count < 1e9 else None, size, tuple(remarks))
+    size = _checked_size(path, first)
+    return Recording(path, path.name, rate, count, size, tuple(remarks), times=times, stamps=stamps)
+
+
+def _look(path: Path, container: InputContainer, stream: av.VideoStream) -> tuple[Picture, np.ndarray, int]:
+    """(first frame that can be decoded, rising time stamps from it on, packets): one pass that decodes little.
+
+    There are no stamps where a packet has none, two have the same, or the frames' own do not rise: AVI, for one, may
+    know only the order in which frames are decoded.
+    """
+    found: list[int | None] = []
+    shown: list[int] = []
+    picture: Picture | None = None
+    to_picture = _to_pictures()
+    for packet in _packets(container, stream):
+        if packet.is_discard:
+            continue
+        found.append(packet.pts)
+        if picture is None or len(found) <= FIRST_LOOK:
+            for frame in _frames_of(stream, packet):
+                picture = picture if picture is not None else to_picture(frame)
+                shown += [] if frame.pts is None else [frame.pts]
+    for frame in _frames_of(stream, None):
+        picture = picture if picture is not None else to_picture(frame)
+        shown += [] if frame.pts is None else [frame.pts]
+    if picture is None:
+        raise DataError(f"{path}: no frame can be decoded; the file is empty or damaged, restore or convert it")
+    stamps = np.array(sorted(stamp for stamp in found if stamp is not None), np.int64)
+    if len(stamps) < len(found) or np.any(np.diff(stamps) == 0) or not shown or _falling(shown) > FALLING:
+        return picture, np.zeros(0, np.int64), len(found)
+    return picture, stamps[stamps >= shown[0]], len(found)
+
+
+def _falling(stamps: list[int]) -> float:
+    return float(np.mean(np.diff(stamps) <= 0)) if len(stamps) > 1 else 0.0
+
+
+def _uneven(path: Path, times: np.ndarray | None, rate: float) -> list[str]:
+    if times is None:
+        return []
+    steps = 1000 * np.diff(times)
+    usual = float(np.median(steps))
+    if np.mean(np.abs(steps - usual) > max(1.5, 0.3 * usual)) <= 0.01:
+        return []
+    return [
+        f"{path}: uneven frame rate ({steps.min():.0f} to {steps.max():.0f} ms between frames); intervals are looked "
+        f"for as if it were {rate:.4g} frames per second throughout; film or convert at a constant rate"
+    ]
 
 
 def _open_folder(path: Path, rate: float | None) -> Recording:
@@ -215,7 +282,8 @@ def _open_folder(path: Path, rate: float | None) -> Recording:
     files = _frame_files(path)
     if len(files) < 2:
         raise DataError(f"{path}: has a single frame; motion needs at least two")
-    recording = Recording(path, path.name, rate, len(files), (0, 0), files=files)
+    times = np.arange(len(files)) / rate
+    recording = Recording(path, path.name, rate, len(files), (0, 0), files=files, times=times)
     first = recording._neighbour(-1)
     return replace(recording, size=_checked_size(path, first), remarks=_about(path, rate, first))
 
@@ -238,10 +306,14 @@ def _about(path: Path, rate: float, first: np.ndarray) -> tuple[str, ...]:
 
 def _checked_size(path: Path, picture: np.ndarray) -> tuple[int, int]:
     height, width = picture.shape[:2]
-    if max(height, width) > ABSURD:
-        raise DataError(f"{path}: frames of {width} x {height} are too large; reduce them below {ABSURD} pixels a side")
+    _refuse_absurd(path, width, height)
     height, width = _sized(picture).shape[:2]
     return width, height
+
+
+def _refuse_absurd(path: Path, width: int, height: int) -> None:
+    if max(height, width) > ABSURD:
+        raise DataError(f"{path}: frames of {width} x {height} are too large; reduce them below {ABSURD} pixels a side")
 
 
 def _sized(picture: Picture) -> Picture:
@@ -266,27 +338,77 @@ def _frame_files(folder: Path) -> tuple[Path, ...]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
-    """The video, closed at the end. Raises DataError where it cannot be opened."""
+def _opened(path: Path) -> Iterator[tuple[InputContainer, av.VideoStream]]:
+    """(the file, its video), closed at the end. Raises DataError where there is none."""
     if not path.is_file():
         raise DataError(f"{path}: not found")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: empty file; restore it")
-    video = cv2.VideoCapture()
     try:
-        # FFmpeg alone: the other readers would take a picture, or a name with a number in it, for a video.
-        with _silent():
-            opened = video.open(str(path), cv2.CAP_FFMPEG)
-        if not opened:
-            raise DataError(f"{path}: not a readable video (damaged, or of an unknown format); restore or convert it")
-        yield video
-    finally:
-        video.release()
+        # Absolute, for FFmpeg takes what stands before a colon for a protocol. Titles may be in any encoding.
+        container = av.open(str(path.absolute()), metadata_errors="replace")
+    except PermissionError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+    except FFmpegError as error:
+        raise DataError(
+            f"{path}: not a readable video (damaged, or of an unknown format); restore or convert it"
+        ) from error
+    with container:
+        stream = container.streams.best("video")
+        if not isinstance(stream, av.VideoStream):
+            raise DataError(f"{path}: holds no video{', only sound' if container.streams.audio else ''}; give a video")
+        if stream.codec_context is None:
+            raise DataError(f"{path}: its video is of a format that cannot be decoded; convert it to H.264")
+        _refuse_absurd(path, stream.codec_context.width, stream.codec_context.height)
+        stream.thread_type = "AUTO"
+        yield container, stream
 
 
-def _read(path: Path) -> Picture:
+def _decoded(container: InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+    """The frames that can be decoded, in the order in which they are shown."""
+    for packet in _packets(container, stream):
+        yield from _frames_of(stream, packet)
+    yield from _frames_of(stream, None)
+
+
+def _packets(container: InputContainer, stream: av.VideoStream) -> Iterator[av.Packet]:
+    """The encoded frames, as far as the file can be read."""
+    try:
+        yield from (packet for packet in container.demux(stream) if packet.size)
+    except FFmpegError:  # a torn file ends here
+        return
+
+
+def _frames_of(stream: av.VideoStream, packet: av.Packet | None) -> list[av.VideoFrame]:
+    """What comes out of the decoder after `packet`, None being the end: nothing where it cannot be decoded."""
+    try:
+        return [frame for frame in stream.decode(packet) if isinstance(frame, av.VideoFrame)]
+    except FFmpegError:
+        return []
+
+
+def _to_pictures() -> Callable[[av.VideoFrame], Picture]:
+    """What makes (H, W, 3) uint8 RGB of a frame, upright: phones write beside the frames how they were held."""
+    # One for all frames of a video, and one thread: `frame.to_ndarray` sets up anew each time, which takes 1 to 2 ms.
+    colours = VideoReformatter()
+
+    def picture(frame: av.VideoFrame) -> Picture:
+        flat = colours.reformat(frame, format="rgb24", threads=1).to_ndarray()
+        return np.ascontiguousarray(np.rot90(flat, round(frame.rotation / 90) % 4), np.uint8)
+
+    return picture
+
+
+def _read(files: tuple[Path, ...], number: int) -> Picture:
     with _silent():
-        return read_image(path)
+        picture = read_full_depth(files[number])
+        return to_8_bits(picture, 8 if picture.dtype == np.uint8 else _bits(files))
+
+
+@lru_cache(maxsize=1)
+def _bits(files: tuple[Path, ...]) -> int:
+    """Looked up once a folder: it takes decoding every frame."""
+    return common_bits(files)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """`report.html` of one recording: one page that needs no other file."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -8,42 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import jinja2
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from slstt import __version__
-from slstt.evaluation import figures
+from slstt import pages
 from slstt.evaluation.saliency import SaliencyMap
-from slstt.evaluation.tables import printable
 from slstt.files import write_text
-from slstt.images import Picture, flow_wheel
+from slstt.images import Picture, data_uri, encode, flow_wheel
+from slstt.prediction import DEFAULT_WEIGHTS, LIMITS
 from slstt.prediction.classify import IntervalFlow
 from slstt.prediction.face_motion import FaceMotion
 from slstt.prediction.results import PredictionResult, with_face
 
-LIMITS = (
-    "It finds small, quick movements of a face and names the class whose movements they resemble. It does not read "
-    "feelings, intentions or the truth of what is said: it is no lie detector.",
-    "It is for research. Do not use it for decisions about people, such as hiring, policing, border control, teaching "
-    "or medicine.",
-    "Speaking, chewing, blinking, looking about and changing light also move a face quickly. In such recordings many "
-    "of the intervals are not expressions at all, and each of them still gets a class, since the network knows no "
-    "'none of these'.",
-    "The probabilities compare the classes with one another. They are not the probability that a person felt "
-    "something, and they were not calibrated on recordings like yours.",
-    "Film the face from the front, evenly lit, large in the picture, at 100 frames per second or more. Below 50 the "
-    "shortest movements fall between the frames.",
-)
-DEFAULT_WEIGHTS = (
-    "The weights that come with slstt learned from drawn motion of facial action units alone; no person was filmed for "
-    "them. The default ones were measured on real clips cut out by experts (docs/real_data.md); on whole recordings "
-    "none were, since no recording with annotations was at hand."
-)
-
-
-TEMPLATES = Path(__file__).parent / "templates"
 HEIGHT = 240
 """Of the pictures of an interval, in pixels."""
 QUALITY = 82
@@ -71,7 +47,7 @@ class About:
     """The weights come with slstt."""
 
 
-def make_tiles(made: IntervalFlow, seen: SaliencyMap) -> Tiles:
+def make_tiles(made: IntervalFlow, saliency: SaliencyMap) -> Tiles:
     """The pictures of one interval, small enough to be kept for the page."""
     shown = {name: _fitted(picture) for name, picture in made.shown.items()}
     flow = made.flow[made.apex_place]
@@ -80,34 +56,34 @@ def make_tiles(made: IntervalFlow, seen: SaliencyMap) -> Tiles:
     return {
         **{name: _jpeg(picture) for name, picture in shown.items()},
         "flow": _jpeg(flow_wheel(small)),
-        "look": _jpeg(_overlaid(shown["apex"], seen)),
+        "look": _jpeg(_overlaid(shown["apex"], saliency)),
         "motion": float(np.percentile(np.hypot(*flow), 99)) / made.eyes,
-        "kind": seen.kind,
-        "most": float(seen.values.max()),
+        "kind": saliency.kind,
+        "most": float(saliency.values.max()),
     }
 
 
 def write_report(
-    folder: Path, result: PredictionResult, watched: FaceMotion, tiles: Mapping[int, Tiles], about: About
+    folder: Path, result: PredictionResult, motion: FaceMotion, tiles: Mapping[int, Tiles], about: About
 ) -> Path:
     """Write `report.html` and `figures/intensity.{png,pdf}`; returns the page's path.
 
     `tiles` by place in `result.found`. Raises DataError where nothing can be written.
     """
-    with figures.style():
-        curve = figures.save(intensity_figure(result, watched), folder / "figures", "intensity")
+    with pages.figure_style():
+        curve = pages.save_figure(intensity_figure(result, motion), folder / "figures", "intensity")
     strongest = sorted(tiles, key=lambda index: -result.found[index].interval.strength)[:LONGEST]
     shown = [
         (index + 1, one, tiles.get(index))
         for index, one in enumerate(result.found)
         if index in strongest or index not in tiles
     ]
-    page = _template("report.html").render(
-        version=__version__,
+    page = pages.render(
+        "recording.html",
         result=result,
-        rate=watched.rate,
+        rate=motion.rate,
         frames=result.frames - result.begin,
-        with_face=float(with_face(watched)[result.begin :].mean()),
+        with_face=float(with_face(motion)[result.begin :].mean()),
         about=about,
         shown=shown,
         hidden=len(result.found) - len(shown),
@@ -125,46 +101,32 @@ def write_index(
     out: Path, results: Sequence[PredictionResult], failures: Sequence[tuple[str, str]], classes: Sequence[str]
 ) -> Path:
     """Write `index.html`, which leads to the reports of several recordings; `failures` are (recording, reason)."""
-    page = _template("index.html").render(
-        version=__version__, results=results, failures=failures, classes=classes, limits=LIMITS
-    )
+    page = pages.render("recordings.html", results=results, failures=failures, classes=classes, limits=LIMITS)
     write_text(out / "index.html", page)
     return out / "index.html"
 
 
-def _template(name: str) -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,  # names come from files: `<script>` stays text
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["printable"] = printable
-    return environment.get_template(name)
-
-
-def intensity_figure(result: PredictionResult, watched: FaceMotion) -> Figure:
+def intensity_figure(result: PredictionResult, motion: FaceMotion) -> Figure:
     """Motion of the face over time, the intervals marked and numbered, the stretches without a face hatched."""
     figure = Figure(figsize=(9.5, 2.9))
     axes = figure.subplots()
-    rate, face, begin = watched.rate, with_face(watched), result.begin
+    face, begin = with_face(motion), result.begin
+    seconds = np.append(motion.times, motion.times[-1] + 1 / motion.rate)
     face[:begin] = True  # not looked at
-    times, values = _envelope(watched.intensity[begin:])
-    times = times + begin
-    axes.plot(times / rate, values, color=figures.DARK, lw=0.9)
+    numbers, values = _envelope(motion.intensity[begin:])
+    axes.plot(seconds[numbers + begin], values, color=pages.DARK, lw=0.9)
     top = float(np.nanmax(values)) if np.isfinite(values).any() else 1.0
     top = max(top, 1e-6) * 1.2
     edges = np.flatnonzero(np.diff(np.concatenate([[1], face.astype(int), [1]])))
-    for gone, back in edges.reshape(-1, 2) / rate:
+    for gone, back in seconds[edges.reshape(-1, 2)]:
         axes.axvspan(gone, back, facecolor="#eeeeee", edgecolor="#bbbbbb", hatch="///", lw=0)
     for number, one in enumerate(result.found, start=1):
-        onset, apex, offset = (frame / rate for frame in (one.interval.onset, one.interval.apex, one.interval.offset))
-        axes.axvspan(onset, offset, facecolor=figures.WARM, alpha=0.28, lw=0)
-        axes.plot([apex, apex], [0, top * 0.9], color=figures.WARM, lw=0.8, ls="--")
+        onset, apex, offset = one.seconds
+        axes.axvspan(onset, offset, facecolor=pages.WARM, alpha=0.28, lw=0)
+        axes.plot([apex, apex], [0, top * 0.9], color=pages.WARM, lw=0.8, ls="--")
         if len(result.found) <= 40:
             axes.text(apex, top * 0.99, str(number), ha="center", va="top", fontsize=8, fontweight="bold")
-    axes.set(xlim=(begin / rate, len(face) / rate), ylim=(0, top), xlabel="seconds")
+    axes.set(xlim=(seconds[begin], seconds[-1]), ylim=(0, top), xlabel="seconds")
     axes.set_ylabel("motion of the face,\n1/1000 of the eyes' distance")
     return figure
 
@@ -190,13 +152,13 @@ def _fitted(picture: Picture) -> Picture:
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _overlaid(face: Picture, seen: SaliencyMap) -> Picture:
+def _overlaid(face: Picture, saliency: SaliencyMap) -> Picture:
     """The map over a grey face: dark and blue where it is low, light and yellow where it is high."""
     height, width = face.shape[:2]
-    low, high = float(seen.values.min()), float(seen.values.max())
-    if seen.kind == "occlusion":
+    low, high = float(saliency.values.min()), float(saliency.values.max())
+    if saliency.kind == "occlusion":
         low, high = 0.0, max(high, FULL)  # a place that costs nearly nothing must not look like one that decides
-    share = (seen.values - low) / (high - low) if high > low else np.zeros_like(seen.values)
+    share = (saliency.values - low) / (high - low) if high > low else np.zeros_like(saliency.values)
     smooth = np.clip(cv2.resize(share.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
     colours = matplotlib.colormaps["cividis"](smooth)[..., :3] * 255
     grey = cv2.cvtColor(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
@@ -204,5 +166,4 @@ def _overlaid(face: Picture, seen: SaliencyMap) -> Picture:
 
 
 def _jpeg(picture: Picture) -> str:
-    encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
-    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
+    return data_uri(encode(picture, ".jpg", QUALITY), "image/jpeg")

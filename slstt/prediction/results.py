@@ -25,6 +25,8 @@ class FoundInterval:
     """One interval and its class."""
 
     interval: Interval
+    seconds: tuple[float, float, float]
+    """Of onset, apex and offset, from the recording's first frame on."""
     label: str = ""
     """Empty where it cannot be classified."""
     probabilities: tuple[float, ...] = ()
@@ -63,9 +65,8 @@ def interval_rows(result: PredictionResult) -> list[tuple[object, ...]]:
     """The rows of intervals.csv; intervals are numbered from 1, frames from 0."""
     rows = []
     for number, one in enumerate(result.found, start=1):
-        i, rate = one.interval, result.rate
-        seconds = [f"{frame / rate:.4f}" for frame in (i.onset, i.apex, i.offset)]
-        length = f"{1000 * (i.offset - i.onset) / rate:.1f}"
+        i, seconds = one.interval, [f"{second:.4f}" for second in one.seconds]
+        length = f"{1000 * (one.seconds[2] - one.seconds[0]):.1f}"
         rows.append((result.name, number, i.onset, i.apex, i.offset, *seconds, length, f"{i.strength:.3f}", i.source))
     return rows
 
@@ -108,7 +109,7 @@ def write_intensity(folder: Path, watched: FaceMotion, begin: int = 0) -> None:
     """Write intensity.csv: the curve of the report, frame by frame from `begin` on; empty where it is unknown."""
     face = with_face(watched)
     rows = [
-        (n, f"{n / watched.rate:.4f}", "" if np.isnan(level) else f"{level:.4f}", int(face[n]))
+        (n, f"{watched.times[n]:.4f}", "" if np.isnan(level) else f"{level:.4f}", int(face[n]))
         for n, level in enumerate(watched.intensity[begin:], start=begin)
     ]
     write_csv(folder / "intensity.csv", ("frame", "seconds", "intensity", "face"), rows)
@@ -126,7 +127,13 @@ def read_result(folder: Path, determinants: Mapping[str, Any]) -> PredictionResu
         if about.pop("determinants") != json.loads(json.dumps(determinants)):
             return None
         found = tuple(
-            FoundInterval(Interval(**one["interval"]), one["label"], tuple(one["probabilities"]), tuple(one["remarks"]))
+            FoundInterval(
+                Interval(**one["interval"]),
+                tuple(one["seconds"]),
+                one["label"],
+                tuple(one["probabilities"]),
+                tuple(one["remarks"]),
+            )
             for one in about.pop("found")
         )
         lists = {name: tuple(about.pop(name)) for name in ("classes", "remarks", "files")}
@@ -144,7 +151,7 @@ def write_watched(folder: Path, watched: FaceMotion, determinants: Mapping[str, 
         "intervals": [asdict(interval) for interval in watched.intervals],
         "remarks": list(watched.remarks),
     }
-    arrays = {name: getattr(watched, name) for name in ("landmarks", "still", "intensity", "faces")}
+    arrays = {name: getattr(watched, name) for name in ("times", "landmarks", "still", "intensity", "faces")}
     with whole_file(folder / WATCHED) as part, part.open("wb") as stream:
         np.savez_compressed(stream, about=np.array(json.dumps(about)), **arrays)
 
@@ -159,6 +166,7 @@ def read_watched(folder: Path, determinants: Mapping[str, Any]) -> FaceMotion | 
             intervals = tuple(Interval(**interval) for interval in about["intervals"])
             return FaceMotion(
                 about["rate"],
+                arrays["times"],
                 arrays["landmarks"],
                 arrays["still"],
                 arrays["intensity"],

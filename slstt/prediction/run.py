@@ -11,15 +11,16 @@ import numpy as np
 import torch
 
 from slstt import __version__, downloads
+from slstt.config.preprocess import PredictConfig
 from slstt.errors import ConfigError, DataError, SlsttError
 from slstt.evaluation.saliency import SaliencyMap, saliency_maps
 from slstt.face.landmarks import LandmarkDetector
-from slstt.files import fingerprint, sha256, write_csv, write_text
+from slstt.files import fingerprint, locked, sha256, write_csv, write_text
 from slstt.flow.encoding import resized
 from slstt.flow.interpolation import Rife
 from slstt.prediction import annotated_video, report
 from slstt.prediction.classify import IntervalClassifier, IntervalFlow, Unclassifiable, interval_flows, pictures
-from slstt.prediction.face_motion import FaceMotion, Interval, measure_face_motion, motion_in_given_interval
+from slstt.prediction.face_motion import FaceMotion, measure_face_motion, motion_in_given_interval
 from slstt.prediction.recording import Recording
 from slstt.prediction.report import write_index
 from slstt.prediction.results import (
@@ -32,8 +33,6 @@ from slstt.prediction.results import (
     write_tables,
     write_watched,
 )
-from slstt.prediction.settings import PredictConfig
-from slstt.training.run_folder import locked
 
 SOURCE = "source.txt"
 """Holds the path of what was watched, so that another recording, or another kind of folder, is not written over."""
@@ -84,7 +83,7 @@ def write_summary(
     write_csv(out / "failures.csv", ("recording", "reason"), rows)
 
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same input and settings begin to give another result."""
 GROUP = 32
 """Intervals classified at a time: the flow of one at 384 pixels takes 6 MB."""
@@ -106,10 +105,10 @@ class Predictor:
         self,
         classifier: IntervalClassifier,
         settings: PredictConfig,
-        motion_in_given_interval: GivenInterval | None = None,
+        given: GivenInterval | None = None,
         video: bool = False,
     ) -> None:
-        self.classifier, self.settings, self.given, self.video = classifier, settings, motion_in_given_interval, video
+        self.classifier, self.settings, self.given, self.video = classifier, settings, given, video
 
     @cached_property
     def detector(self) -> LandmarkDetector:
@@ -135,7 +134,7 @@ class Predictor:
             "recording": _identity(recording),
             "rate": recording.rate,
             "given": None if self.given is None else asdict(self.given),
-            "spotting": None if self.given else asdict(self.settings.spotting),
+            "spotting": None if self.given else self.settings.spotting.model_dump(),
             "landmark_model": sha256(downloads.landmark_model()),
         }
 
@@ -150,11 +149,11 @@ class Predictor:
         }
 
     def to_watch(self, recording: Recording) -> int:
-        """How many frames there are to be watched, as far as the file says."""
-        last = (recording.count or 0) - 1
+        """How many frames there are to be watched; 0 where a given interval lies outside the recording."""
         if self.given is None:
-            return last + 1
-        return (last if self.given.offset is None else self.given.offset) - self.given.onset + 1
+            return recording.count
+        end = recording.count if self.given.offset is None else min(self.given.offset + 1, recording.count)
+        return max(0, end - self.given.onset)
 
     def finished(self, recording: Recording, folder: Path) -> PredictionResult | None:
         """The result that `folder` holds, where nothing that determines it changed since."""
@@ -211,19 +210,20 @@ class Predictor:
         crop = self.classifier.crop
         for index, made in interval_flows(recording.at, watched, intervals, crop, config, lambda: self.rife):
             if isinstance(made, Unclassifiable):
-                found[index] = FoundInterval(intervals[index], remarks=(f"not classified: {made}",))
+                why = f"not classified: {made}"
+                found[index] = FoundInterval(intervals[index], watched.seconds(intervals[index]), remarks=(why,))
                 continue
             group[index] = made
             if len(group) == GROUP:
-                self._name(group, intervals, found, tiles)
+                self._name(group, watched, found, tiles)
                 group = {}
-        self._name(group, intervals, found, tiles)
+        self._name(group, watched, found, tiles)
         return [found[index] for index in sorted(found)], tiles
 
     def _name(
         self,
         group: Mapping[int, IntervalFlow],
-        intervals: tuple[Interval, ...],
+        watched: FaceMotion,
         found: dict[int, FoundInterval],
         tiles: dict[int, report.Tiles],
     ) -> None:
@@ -238,7 +238,8 @@ class Predictor:
         for (index, made), p in zip(group.items(), answers.tolist(), strict=True):
             label = int(np.argmax(p))
             seen: SaliencyMap = saliency_maps(model, pictures(own, flows[index]), label)
-            found[index] = FoundInterval(intervals[index], classes[label], tuple(p), made.remarks)
+            interval = watched.intervals[index]
+            found[index] = FoundInterval(interval, watched.seconds(interval), classes[label], tuple(p), made.remarks)
             tiles[index] = report.make_tiles(made, seen)
 
     def _about(self) -> report.About:

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
+from slstt.config.preprocess import Spotting
 from slstt.preprocessing.apex_spotting import STRONGEST
 
 BLOCK = 2000
@@ -35,26 +36,6 @@ class Interval:
     offset: int
     strength: float
     source: str = "spotted"
-
-
-@dataclass(frozen=True)
-class SpottingSettings:
-    """How intervals are spotted. Times in milliseconds; frames follow from the frame rate."""
-
-    shortest_ms: float = 65.0
-    """Shortest interval, onset to offset."""
-    longest_ms: float = 500.0
-    """Longest interval; half a second is the limit by which micro-expressions are told from longer ones."""
-    threshold: float = 5.0
-    """How many times the usual deviation (robust, of this recording) above its median a peak must stand."""
-    weakest: float = 1.5
-    """Smallest motion at the apex against the onset that counts, in thousandths of the interocular distance."""
-    back: float = 0.5
-    """Share of the motion that must have gone back at the offset, and not been there before the onset."""
-    foot: float = 0.1
-    """Onset and offset lie where the motion is this share of its height above rest."""
-    smoothing_ms: float = 12.0
-    """Standard deviation of the Gaussian over time that takes the noise off."""
 
 
 def strength(motion: np.ndarray) -> np.ndarray:
@@ -84,9 +65,7 @@ def excursions(moved: np.ndarray, span: int) -> np.ndarray:
     return found
 
 
-def find_intervals(
-    stretches: Sequence[tuple[int, np.ndarray]], rate: float, settings: SpottingSettings
-) -> list[Interval]:
+def find_intervals(stretches: Sequence[tuple[int, np.ndarray]], rate: float, settings: Spotting) -> list[Interval]:
     """The intervals of a recording, in order.
 
     `stretches` are its unbroken pieces, each (first frame's number, moved (n, R, 2) in thousandths of the interocular
@@ -124,7 +103,7 @@ def find_intervals(
 
 
 def _delimited(
-    moved: np.ndarray, peak: int, span: int, shortest: int, longest: int, settings: SpottingSettings
+    moved: np.ndarray, peak: int, span: int, shortest: int, longest: int, settings: Spotting
 ) -> Interval | None:
     """Onset, apex and offset around a peak of the excursion, by the motion along its direction; None if it is none."""
     begin, end = max(0, peak - longest - 2), min(len(moved), peak + longest + 3)

@@ -1,8 +1,11 @@
 """Finding the apex of a clip whose sheet does not give it: the frame of greatest onset-flow strength in the face."""
 
+import math
+
 import numpy as np
 from jaxtyping import Float32, Float64, Num, UInt8
 from numpy import ndarray
+from scipy.ndimage import gaussian_filter1d
 
 from slstt.face.crop import face_mask
 from slstt.flow.optical_flow import onset_flow
@@ -25,7 +28,10 @@ def spot(
         raise ValueError("an apex is looked for among at least two frames")
     inside = face_mask(landmarks, frames.shape[1:3])
     strength = np.concatenate([[0.0], [_strength(field, inside) for field in onset_flow(frames)]])
-    smoothed = _smooth(strength, smoothing * len(frames))
+    sigma = smoothing * len(frames)
+    smoothed = strength
+    if sigma > 0:
+        smoothed = gaussian_filter1d(strength, sigma, mode="nearest", radius=math.ceil(3 * sigma))
     return 1 + int(np.argmax(smoothed[1:])), smoothed
 
 
@@ -35,12 +41,3 @@ def _strength(flow: Float32[ndarray, "2 h w"], inside: ndarray) -> float:
     rest = field - np.median(field, axis=1, keepdims=True)
     lengths = np.sort(np.hypot(*rest))
     return float(lengths[int((1 - STRONGEST) * len(lengths)) :].mean())
-
-
-def _smooth(values: ndarray, sigma: float) -> ndarray:
-    if sigma <= 0:
-        return values
-    reach = int(np.ceil(3 * sigma))
-    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    padded = np.pad(values, reach, mode="edge")
-    return np.convolve(padded, weights / weights.sum(), mode="valid")

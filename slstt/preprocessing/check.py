@@ -2,29 +2,26 @@
 
 import os
 import shutil
+import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from slstt import downloads
-from slstt.config.preprocess import PreprocessConfig
+from slstt.config.preprocess import ApexPolicy, PreprocessConfig
 from slstt.datasets.annotations import EMOTIONS
 from slstt.datasets.clips import Clip, Release, Remark
 from slstt.datasets.protocols import PROTOCOLS, Protocol, class_of, manifest_difference
 from slstt.datasets.releases import ranges
-from slstt.errors import DataError, WeightsError
+from slstt.errors import DataError, WeightsError, shortened
 from slstt.flow.flow_files import flow_path
-from slstt.images import read_image
+from slstt.images import read_full_depth
 from slstt.preprocessing.clip import needed_frames
 from slstt.progress import Progress
-
-ExaminedPolicy = Literal["spot", "middle", "fail"]
-"""What becomes of an unusable apex: spotted, replaced by the middle of onset..offset, or the clip fails."""
 
 Needed = Callable[[Clip], Collection[int]]
 """The frames a run will decode for a clip."""
@@ -56,8 +53,8 @@ class Examination:
 def examine(
     release: Release,
     *,
-    apex_missing: ExaminedPolicy = "spot",
-    apex_outside: ExaminedPolicy = "spot",
+    apex_missing: ApexPolicy = "spot",
+    apex_outside: ApexPolicy = "spot",
     needed: Needed | None = None,
     workers: int | None = None,
     quiet: bool = False,
@@ -89,15 +86,13 @@ def examine(
     return Examination(release, tuple(remarks), sizes, text)
 
 
-def apply_policies(
-    remarks: Iterable[Remark], apex_missing: ExaminedPolicy, apex_outside: ExaminedPolicy
-) -> list[Remark]:
+def apply_policies(remarks: Iterable[Remark], apex_missing: ApexPolicy, apex_outside: ApexPolicy) -> list[Remark]:
     """The remarks with what each policy does to clips of unusable apex; `fail` turns the flag into a failure."""
-    policies: dict[str, ExaminedPolicy] = {"apex_missing": apex_missing, "apex_outside": apex_outside}
+    policies: dict[str, ApexPolicy] = {"apex_missing": apex_missing, "apex_outside": apex_outside}
     return [_under(policies[r.kind], r) if r.kind in policies else r for r in remarks]
 
 
-def _under(policy: ExaminedPolicy, remark: Remark) -> Remark:
+def _under(policy: ApexPolicy, remark: Remark) -> Remark:
     setting = f"{remark.kind.replace('_', '.')}={policy}"
     reason = f"{remark.reason}; {_POLICY_WORDS[policy]} ({setting})"
     return replace(remark, reason=reason, action="failure" if policy == "fail" else "flag")
@@ -105,12 +100,15 @@ def _under(policy: ExaminedPolicy, remark: Remark) -> Remark:
 
 def _examine_frames(clip: Clip, needed: Needed | None) -> tuple[list[Remark], Counter[tuple[int, int]]]:
     sizes: dict[int, tuple[int, int]] = {}
+    contents: dict[int, int] = {}
     for number, path in clip.frames.items():
         try:
-            height, width = read_image(path).shape[:2]
+            picture = read_full_depth(path)
         except DataError:
             continue
+        height, width = picture.shape[:2]
         sizes[number] = (width, height)
+        contents[number] = zlib.crc32(picture.data)
     damaged = {number for number in clip.frames if number not in sizes}
     # A run decodes the frames between onset and offset only, the onset always.
     inside = {number for number in clip.frames if clip.onset <= number <= clip.offset}
@@ -122,6 +120,10 @@ def _examine_frames(clip: Clip, needed: Needed | None) -> tuple[list[Remark], Co
     if damaged - inside:
         reason = f"cannot be decoded: frame {ranges(damaged - inside)}; outside onset..offset, not needed"
         remarks.append(Remark(*clip.key, "undecodable_frame", reason, "ignored"))
+    compared = (used if len(used) > 1 else inside) - damaged
+    if len(compared) > 1 and len({contents.get(number) for number in compared}) == 1:
+        reason = "all frames that are used show the same picture; there is no motion"
+        remarks.append(Remark(*clip.key, "identical_frames", reason, "flag"))
     counted = Counter(sizes[number] for number in inside if number in sizes)
     if len(counted) > 1:
         usual = counted.most_common(1)[0][0]
@@ -176,7 +178,7 @@ def _protocols(release: Release, remarks: list[Remark]) -> list[str]:
         if entries and surplus == len(entries):
             lines.append("  no clip is on the published list: another data set, or synthetic")
         elif different:
-            lines += ["  differs from the published list:", *(f"    {line}" for line in _shortened(different))]
+            lines += ["  differs from the published list:", *(f"    {line}" for line in shortened(different))]
         else:
             lines.append("  exactly the published list")
     return lines
@@ -203,22 +205,14 @@ def _problems(remarks: list[Remark]) -> list[str]:
         chosen = [remark for remark in remarks if remark.action == action]
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(Counter(r.kind for r in chosen).items()))
         lines += ["", f"{title}: {len(chosen)}{f' ({kinds})' if kinds else ''}"]
-        shown = [f"  {_named(remark)}{remark.kind}: {remark.reason}" for remark in chosen]
-        lines += _shortened(shown) if action == "ignored" else shown
+        shown = [f"{_named(remark)}{remark.kind}: {remark.reason}" for remark in chosen]
+        lines += [f"  {line}" for line in (shortened(shown) if action == "ignored" else shown)]
     return lines
 
 
 def _named(remark: Remark) -> str:
     name = "/".join(part for part in (remark.subject, remark.clip) if part)
     return f"{name} " if name else ""
-
-
-def _shortened(lines: list[str]) -> list[str]:
-    return (
-        lines
-        if len(lines) <= LISTED_FRAMES
-        else [*lines[:LISTED_FRAMES], f"  ... and {len(lines) - LISTED_FRAMES} more"]
-    )
 
 
 Landmarks = Mapping[tuple[str, str, str], np.ndarray]
@@ -266,11 +260,13 @@ def _missing_models(config: PreprocessConfig, detect: bool) -> list[str]:
             problems += error.problems
     if config.interpolation.method == "rife":
         given = os.environ.get("SLSTT_RIFE_WEIGHTS")
-        stored = Path(given or downloads.cache_folder() / f"rife-hdv3-{downloads.RIFE_SHA256[:12]}.safetensors")
+        stored = Path(given or downloads.kept_rife())
         if given and not stored.is_file():
             problems.append(f"{stored}: RIFE weights not found; correct SLSTT_RIFE_WEIGHTS")
         else:
-            print(f"RIFE weights: {stored if stored.is_file() else 'not here yet; the run fetches them (12 MB)'}")
+            usable = given or downloads.is_official_rife(stored)
+            state = "altered" if stored.is_file() else "not here yet"
+            print(f"RIFE weights: {stored if usable else f'{state}; the run fetches them (12 MB)'}")
     return problems
 
 

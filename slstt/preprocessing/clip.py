@@ -1,11 +1,17 @@
-"""The frames of one clip: which are there, which are needed, decoded when asked for; and what is noted on the way."""
+"""One clip, from its frames to its flow file, in steps.
+
+Each step returns its value together with the settings that had a say in it, so what a flow file depends on is the
+union over its steps, and a step's signature shows what it reads.
+"""
 
 import json
+import os
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cached_property
+from typing import Generic, TypeVar
 
 import cv2
 import numpy as np
@@ -19,10 +25,9 @@ from slstt.files import fingerprint
 from slstt.flow.flow_files import storable, write_flow
 from slstt.flow.interpolation import FramePlan, Rife, choose_frames, fill
 from slstt.flow.optical_flow import consecutive_flow, onset_flow
-from slstt.images import Picture, read_image
+from slstt.images import Picture, common_bits, draw_strip, read_full_depth, to_8_bits
 from slstt.preprocessing.apex_spotting import spot
 from slstt.preprocessing.provenance import ClipOutcome, FlowRecord, Task
-from slstt.preprocessing.strip import draw_strip
 
 
 def present(clip: Clip) -> list[int]:
@@ -56,58 +61,76 @@ class Unusable(Exception):
     """The clip cannot be used: (kind, reason)."""
 
 
-@dataclass
-class Notes:
-    """What is learnt about one clip on the way."""
+Value = TypeVar("Value")
+Flag = tuple[str, str]
+"""(kind, reason), for flags.csv."""
+Square = tuple[int, int, int]
+OUTLIER_RATIO = 3.0
+"""On 66 sound rendered clips the ratio reached 1.9."""
+OUTLIER_LENGTH = 1.0
+"""Pixels of the cut; what is shorter may be noise."""
+ALWAYS = frozenset({"version", "clip", "files", "landmarks"})
+"""What has a say in every clip."""
 
-    used: set[str] = field(default_factory=lambda: {"version", "clip", "files", "landmarks"})
-    """Names of the determinants that had a say."""
-    remarks: list[tuple[str, str]] = field(default_factory=list)
-    """(kind, reason) of what is to be flagged."""
-    seconds: dict[str, float] = field(default_factory=dict)
-    inner: float = 0.0
-    """Time taken by the stages inside the one that is running."""
 
-    def flag(self, kind: str, reason: str) -> None:
-        """List the clip in flags.csv; the same thing noticed twice is listed once."""
-        if (kind, reason) not in self.remarks:
-            self.remarks.append((kind, reason))
+@dataclass(frozen=True)
+class Step(Generic[Value]):
+    """What one step gives: its value, the names of the dependencies that had a say in it, and what is to be flagged."""
+
+    value: Value
+    used: frozenset[str] = frozenset()
+    flags: tuple[Flag, ...] = ()
+
+
+class StageTimes:
+    """Seconds spent in each stage of one clip's work."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._inner = 0.0  # time taken by the stages inside the one that is running
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Add the time spent in the block to the stage `name`; what an inner stage takes counts for that one only."""
-        started, inner = time.perf_counter(), self.inner
-        self.inner = 0.0
+        started, inner = time.perf_counter(), self._inner
+        self._inner = 0.0
         try:
             yield
         finally:
             took = time.perf_counter() - started
-            self.seconds[name] = self.seconds.get(name, 0.0) + took - self.inner
-            self.inner = inner + took
+            self.seconds[name] = self.seconds.get(name, 0.0) + took - self._inner
+            self._inner = inner + took
 
 
 class FrameReader:
     """The frames of one clip by number, each decoded at most once, and only when asked for."""
 
-    def __init__(self, clip: Clip, notes: Notes) -> None:
-        self.clip, self.notes = clip, notes
+    def __init__(self, clip: Clip, times: StageTimes) -> None:
+        self.clip, self.times = clip, times
         self.decoded: dict[int, Picture] = {}
+        self.deep = False
+        """Whether a frame had 16 bits a channel."""
 
     def __getitem__(self, number: int) -> Picture:
         if number not in self.decoded:
-            with self.notes.stage("decode"):
+            with self.times.stage("decode"):
                 try:
-                    self.decoded[number] = read_image(self.clip.frames[number])
+                    picture = read_full_depth(self.clip.frames[number])
                 except DataError as error:
                     raise Unusable("undecodable_frame", f"frame {number} is needed: {error}") from error
+                if picture.dtype != np.uint8:
+                    self.deep = True
+                self.decoded[number] = to_8_bits(picture, self.bits if self.deep else 8)
         return self.decoded[number]
+
+    @cached_property
+    def bits(self) -> int:
+        """The bits that 16-bit frames fill, the same for the whole clip; every frame is decoded for it."""
+        return common_bits(self.clip.frames[number] for number in present(self.clip))
 
     def forget(self, number: int) -> None:
         """Let go of a decoded frame."""
         self.decoded.pop(number, None)
-
-
-Square = tuple[int, int, int]
 
 
 class ClipModels:
@@ -135,9 +158,11 @@ def make_worker(config: PreprocessConfig) -> Callable[[Task], ClipOutcome]:
 
 def process(task: Task, config: PreprocessConfig, models: ClipModels) -> ClipOutcome:
     """Make the flow file; what is wrong with the clip becomes a failure, a full disk or missing weights raise."""
-    notes = Notes()
+    times = StageTimes()
+    clip = task.clip
+    work = ClipWork(clip, task.landmarks, config, models, present(clip), FrameReader(clip, times), times)
     try:
-        record = _Work(task, config, models, notes).do()
+        record = _make_flow_file(task, work)
     except Unusable as unusable:
         kind, reason = unusable.args
     except SlsttError:
@@ -145,193 +170,267 @@ def process(task: Task, config: PreprocessConfig, models: ClipModels) -> ClipOut
     except Exception as error:  # one odd clip must not cost the others
         kind, reason = "fault", f"{type(error).__name__}: {error} (a fault in slstt, please report it)"
     else:
-        return ClipOutcome(task.clip.key, record, None, notes.seconds)
-    task.path.unlink(missing_ok=True)  # of earlier settings: a failed clip has no flow file
-    clip = task.clip
-    return ClipOutcome(
-        clip.key, None, Remark(clip.dataset, clip.subject, clip.name, kind, reason, "failure"), notes.seconds
-    )
+        return ClipOutcome(clip.key, record, None, times.seconds)
+    with suppress(OSError, ValueError):  # a name that no file can have has no file
+        task.path.unlink(missing_ok=True)  # of earlier settings: a failed clip has no flow file
+    failure = Remark(clip.dataset, clip.subject, clip.name, kind, reason, "failure")
+    return ClipOutcome(clip.key, None, failure, times.seconds)
 
 
-class _Work:
-    """One clip in the making. Places count the frames that are there, from the onset (0) on."""
+@dataclass(frozen=True)
+class ClipWork:
+    """What the steps of one clip work on. Places count the frames that are there, from the onset (0) on."""
 
-    def __init__(self, task: Task, config: PreprocessConfig, models: ClipModels, notes: Notes) -> None:
-        self.task, self.clip, self.config, self.models, self.notes = task, task.clip, config, models, notes
-        self.numbers = present(task.clip)
-        self.pictures = FrameReader(task.clip, notes)
+    clip: Clip
+    given: np.ndarray | None
+    """Given landmarks (68, 2), or None to look for them."""
+    config: PreprocessConfig
+    models: ClipModels
+    numbers: list[int]
+    """The frame number of each place."""
+    frames: FrameReader
+    times: StageTimes
 
-    def do(self) -> FlowRecord:
-        clip, config, notes, numbers = self.clip, self.config, self.notes, self.numbers
-        if clip.onset not in clip.frames:
-            raise Unusable("no_onset_frame", f"onset frame {clip.onset} is not in {clip.folder}; restore the file")
-        if len(numbers) < 2:
-            what = f"no frame after onset {clip.onset} up to offset {clip.offset}; correct the annotation"
-            raise Unusable("too_short", what)
-        apex, apex_from = self.apex()
-        place = nearest_place(numbers, apex)
-        if numbers[place] != apex:
-            notes.flag("apex_frame_missing", f"apex frame {apex} is not there; frame {numbers[place]} stands for it")
-        landmarks, face_frame = self.landmarks(place)
-        square = _square(landmarks)
-        apex_picture = self.pictures[numbers[place]]
-        height, width = apex_picture.shape[:2]
-        x, y = np.median(landmarks, axis=0)
-        if not (0 <= x < width and 0 <= y < height):
-            raise Unusable("landmarks_outside", f"the landmarks lie outside the {width} x {height} frame; correct them")
-        if runs_past(square, width, height):
-            notes.flag("square_past_border", "the face square runs past the frame; the border is repeated to fill it")
 
-        notes.used |= {"frames.count", "crop.size", "flow.method", "flow.reference"}
-        if len(numbers) - 1 >= config.frames.count:
-            notes.used.add("frames.selection")
-        plan = plan_frames(numbers, place, config)
-        flow = self.flow(self.cuts(plan, square, (height, width)), plan)
-        if not storable(flow):
-            raise Unusable("flow_not_finite", "the flow holds values that are not finite; look at the frames")
+def _make_flow_file(task: Task, work: ClipWork) -> FlowRecord:
+    """The steps one after the other; the record lists the dependencies that any of them used."""
+    _check_usable(task, work)
+    numbers, times = work.numbers, work.times
+    apex = find_apex(work)
+    number, apex_from = apex.value
+    place = nearest_place(numbers, number)
+    face = find_face(work, place)
+    landmarks, face_frame = face.value
+    square = _square(landmarks)
+    apex_picture = work.frames[numbers[place]]
+    height, width = apex_picture.shape[:2]
+    _check_inside(landmarks, width, height)
+    plan = choose_plan(work, place)
+    cuts = crop_frames(work, plan.value, square, (height, width))
+    frames = interpolate(work, cuts.value, plan.value)
+    flow = measure_flow(work, frames.value, plan.value)
 
-        with notes.stage("picture"):
-            shown = min(range(len(plan.positions)), key=lambda t: abs(plan.positions[t] - place))
-            apex_cut = cut(apex_picture, square, config.crop.size)
-            strip = draw_strip(apex_picture, landmarks, square, apex_cut, flow[shown])
-        intensity = [float(cv2.magnitude(u, v).mean()) for u, v in flow]
-        about = {
-            "depends": {name: self.task.determinants[name] for name in sorted(notes.used)},
-            "apex": numbers[place],
-            "apex_from": apex_from,
-            "face_frame": face_frame,
-            "square": square,
-            "frame_size": (width, height),
-            "positions": [_number(numbers, position) for position in plan.positions],
-            "inserted": len(plan.inserted),
-            "intensity": [round(value, 4) for value in intensity],
-            "remarks": notes.remarks,
-        }
-        about = json.loads(json.dumps(about))  # as it will be read back
-        points = landmarks.astype(np.float32)
-        with notes.stage("write"):
-            tensors = {"landmarks": points, "picture": np.frombuffer(strip, np.uint8)}
-            write_flow(self.task.path, flow, fingerprint(about["depends"]), about, tensors)
-        return FlowRecord(about, points, strip)
+    with times.stage("picture"):
+        positions = plan.value.positions
+        shown = min(range(len(positions)), key=lambda t: abs(positions[t] - place))
+        apex_cut = cut(apex_picture, square, work.config.crop.size)
+        strip = draw_strip(apex_picture, landmarks, square, apex_cut, flow.value[shown])
+    flags = list(apex.flags)
+    if numbers[place] != number:
+        what = f"apex frame {number} is not there; frame {numbers[place]} stands for it"
+        flags.append(("apex_frame_missing", what))
+    flags += face.flags
+    if runs_past(square, width, height):
+        flags.append(("square_past_border", "the face square runs past the frame; the border is repeated to fill it"))
+    flags += [*cuts.flags, *flow.flags]
+    used = ALWAYS.union(*(step.used for step in (apex, face, plan, cuts, frames, flow)))
+    intensity = [float(cv2.magnitude(u, v).mean()) for u, v in flow.value]
+    about = {
+        "depends": {name: task.dependencies[name] for name in sorted(used)},
+        "apex": numbers[place],
+        "apex_from": apex_from,
+        "face_frame": face_frame,
+        "square": square,
+        "frame_size": (width, height),
+        "positions": [_number(numbers, position) for position in positions],
+        "inserted": len(plan.value.inserted),
+        "intensity": [round(value, 4) for value in intensity],
+        "remarks": list(dict.fromkeys(flags)),  # the same thing noticed twice is listed once
+    }
+    about = json.loads(json.dumps(about))  # as it will be read back
+    points = landmarks.astype(np.float32)
+    with times.stage("write"):
+        tensors = {"landmarks": points, "picture": np.frombuffer(strip, np.uint8)}
+        write_flow(task.path, flow.value, fingerprint(about["depends"]), about, tensors)
+    return FlowRecord(about, points, strip)
 
-    def apex(self) -> tuple[int, str]:
-        """(frame number, where it is from: sheet, spotted, middle), by the policies."""
-        clip, config = self.clip, self.config
-        if clip.apex is not None and clip.onset <= clip.apex <= clip.offset:
-            return clip.apex, "sheet"
-        if clip.apex is None:
-            kind, setting, policy, what = "apex_missing", "apex.missing", config.apex.missing, "the sheet gives no apex"
-        else:
-            kind, setting, policy = "apex_outside", "apex.outside", config.apex.outside
-            what = f"the sheet's apex {clip.apex} lies outside {clip.onset}..{clip.offset}"
-        self.notes.used.add(setting)
-        match policy:
-            case "fail":
-                raise Unusable(kind, f"{what}; correct the sheet, or set {setting}=spot or middle")
-            case "middle":
-                apex, apex_from = self.numbers[len(self.numbers) // 2], "middle"
-            case "spot":
-                apex, apex_from = self.spotted(), "spotted"
-        self.notes.flag(kind, f"{what}; {'middle' if apex_from == 'middle' else 'spotted'} frame {apex} taken")
-        return apex, apex_from
 
-    def spotted(self) -> int:
-        """The frame number of greatest onset-flow strength, in the square of the onset frame's face."""
-        self.notes.used.add("apex.smoothing")
-        landmarks, _ = self.landmarks(0)
-        square = _square(landmarks)
-        kept, cuts, lost = [], [], []
-        for number in self.numbers:
-            try:
-                picture = self.pictures[number]
-            except Unusable:
-                if number == self.clip.onset:
-                    raise
-                lost.append(number)
-                continue
-            with self.notes.stage("cut"):
-                cuts.append(cv2.cvtColor(cut(picture, square, MEASURED_SIDE), cv2.COLOR_RGB2GRAY))
-            kept.append(number)
-            if number != self.clip.onset:
-                self.pictures.forget(number)  # a long clip need not lie in memory whole
-        if len(kept) < 2:
-            raise Unusable("undecodable_frame", "no frame after the onset can be decoded; restore the files")
-        if lost:
-            what = f"frame {', '.join(map(str, lost))} cannot be decoded; left out of apex spotting"
-            self.notes.flag("undecodable_frame", what)
-        points = (landmarks - square[:2]) * (MEASURED_SIDE / square[2])
-        with self.notes.stage("spot"):
-            place, _ = spot(np.stack(cuts), points, self.config.apex.smoothing)
-        return kept[place]
+def _check_usable(task: Task, work: ClipWork) -> None:
+    clip = work.clip
+    if "\0" in str(task.path) or any(len(os.fsencode(part)) > 255 for part in task.path.parts):
+        raise Unusable("bad_name", "no file can have the clip's name (255 bytes, no NUL); rename it")
+    if clip.onset not in clip.frames:
+        raise Unusable("no_onset_frame", f"onset frame {clip.onset} is not in {clip.folder}; restore the file")
+    if len(work.numbers) < 2:
+        what = f"no frame after onset {clip.onset} up to offset {clip.offset}; correct the annotation"
+        raise Unusable("too_short", what)
 
-    def landmarks(self, place: int) -> tuple[np.ndarray, int]:
-        """(68 points, the frame they are from): given ones, or dlib's on the wanted place or its neighbours."""
-        if self.task.landmarks is not None:
-            return np.asarray(self.task.landmarks, np.float32), self.numbers[place]
-        notes, reach = self.notes, self.config.crop.neighbours
-        nearest = sorted(range(len(self.numbers)), key=lambda at: (abs(at - place), at))
-        near = [self.numbers[at] for at in nearest if abs(at - place) <= reach]
-        notes.used.add("landmark_model")
-        with notes.stage("load"):
-            detector = self.models.detector
-        with notes.stage("landmarks"):
-            try:
-                found = find_landmarks(detector, self.readable(near), self.config.crop.upsample)
-            except DataError as error:
-                raise Unusable("no_face", str(error)) from error
-        number = int(found.frame)
-        if number != near[0]:
-            notes.used |= {"crop.neighbours", "crop.upsample"}
-            notes.flag("face_on_neighbour", f"no face on frame {near[0]}; the landmarks are those of frame {number}")
-        if found.upsampled:
-            notes.used.add("crop.upsample")
-            notes.flag("face_after_upsampling", f"the face was found only after enlarging frame {number}")
-        if found.faces > 1:
-            notes.flag("several_faces", f"{found.faces} faces on frame {number}; the largest was taken")
-        return found.face.landmarks, number
 
-    def readable(self, wanted: list[int]) -> Iterator[tuple[int, Picture]]:
-        """The wanted frames that can be decoded; the first of them must be."""
-        for number in wanted:
-            try:
-                picture = self.pictures[number]
-            except Unusable:
-                if number == wanted[0]:
-                    raise
-                continue
-            yield number, picture
+def _check_inside(landmarks: np.ndarray, width: int, height: int) -> None:
+    x, y = np.median(landmarks, axis=0)
+    if not (0 <= x < width and 0 <= y < height):
+        raise Unusable("landmarks_outside", f"the landmarks lie outside the {width} x {height} frame; correct them")
 
-    def cuts(self, plan: FramePlan, square: Square, shape: tuple[int, int]) -> dict[int | float, Picture]:
-        """The face on every frame the plan needs, by place, the onset included."""
-        made: dict[int | float, Picture] = {}
-        for place in sorted({0, *plan.needed}):
-            number = self.numbers[place]
-            picture = self.pictures[number]
-            if picture.shape[:2] != shape:
-                raise Unusable(
-                    "unequal_sizes", f"frame {number} has another size than the apex frame; restore the file"
-                )
-            with self.notes.stage("cut"):
-                made[place] = cut(picture, square, self.config.crop.size)
-        return made
 
-    def flow(self, cuts: dict[int | float, Picture], plan: FramePlan) -> np.ndarray:
-        """(T, 2, size, size) float32, pixels of the cut."""
-        method, rife = self.config.interpolation.method, None
-        if plan.inserted:
-            self.notes.used.add("interpolation.method")
-            if method == "rife":
-                self.notes.used |= {"interpolation.precision", "rife"}
-                with self.notes.stage("load"):
-                    rife = self.models.rife
-        else:
-            method = "none"
-        with self.notes.stage("interpolation"):
-            filled = fill(cuts, plan.positions, method, rife)
-        frames = np.stack([cuts[0], *(filled[position] for position in plan.positions)])
-        between = onset_flow if self.config.flow.reference == "onset" else consecutive_flow
-        with self.notes.stage("flow"):
-            return between(frames, self.config.flow.method)
+def find_apex(work: ClipWork) -> Step[tuple[int, str]]:
+    """(frame number, where it is from: sheet, spotted, middle), by the policies."""
+    clip, policies = work.clip, work.config.apex
+    if clip.apex is not None and clip.onset <= clip.apex <= clip.offset:
+        return Step((clip.apex, "sheet"))
+    if clip.apex is None:
+        kind, setting, policy, what = "apex_missing", "apex.missing", policies.missing, "the sheet gives no apex"
+    else:
+        kind, setting, policy = "apex_outside", "apex.outside", policies.outside
+        what = f"the sheet's apex {clip.apex} lies outside {clip.onset}..{clip.offset}"
+    match policy:
+        case "fail":
+            raise Unusable(kind, f"{what}; correct the sheet, or set {setting}=spot or middle")
+        case "middle":
+            found, apex_from = Step(work.numbers[len(work.numbers) // 2]), "middle"
+        case "spot":
+            found, apex_from = spot_apex(work), "spotted"
+    flag = (kind, f"{what}; {apex_from} frame {found.value} taken")
+    return Step((found.value, apex_from), found.used | {setting}, (*found.flags, flag))
+
+
+def spot_apex(work: ClipWork) -> Step[int]:
+    """The frame number of greatest onset-flow strength, in the square of the onset frame's face."""
+    face = find_face(work, 0)
+    landmarks, _ = face.value
+    square = _square(landmarks)
+    kept, cuts, lost = [], [], []
+    for number in work.numbers:
+        try:
+            picture = work.frames[number]
+        except Unusable:
+            if number == work.clip.onset:
+                raise
+            lost.append(number)
+            continue
+        with work.times.stage("cut"):
+            cuts.append(cv2.cvtColor(cut(picture, square, MEASURED_SIDE), cv2.COLOR_RGB2GRAY))
+        kept.append(number)
+        if number != work.clip.onset:
+            work.frames.forget(number)  # a long clip need not lie in memory whole
+    if len(kept) < 2:
+        raise Unusable("undecodable_frame", "no frame after the onset can be decoded; restore the files")
+    flags = face.flags
+    if lost:
+        what = f"frame {', '.join(map(str, lost))} cannot be decoded; left out of apex spotting"
+        flags = (*flags, ("undecodable_frame", what))
+    points = (landmarks - square[:2]) * (MEASURED_SIDE / square[2])
+    with work.times.stage("spot"):
+        place, _ = spot(np.stack(cuts), points, work.config.apex.smoothing)
+    return Step(kept[place], face.used | {"apex.smoothing"}, flags)
+
+
+def find_face(work: ClipWork, place: int) -> Step[tuple[np.ndarray, int]]:
+    """(68 points, the frame they are from): given ones, or dlib's on the wanted place or its neighbours."""
+    numbers, crop = work.numbers, work.config.crop
+    if work.given is not None:
+        return Step((np.asarray(work.given, np.float32), numbers[place]))
+    nearest = sorted(range(len(numbers)), key=lambda at: (abs(at - place), at))
+    near = [numbers[at] for at in nearest if abs(at - place) <= crop.neighbours]
+    with work.times.stage("load"):
+        detector = work.models.detector
+    with work.times.stage("landmarks"):
+        try:
+            found = find_landmarks(detector, _readable(work.frames, near), crop.upsample)
+        except DataError as error:
+            raise Unusable("no_face", str(error)) from error
+    used, flags = {"landmark_model"}, []
+    number = int(found.frame)
+    if number != near[0]:
+        used |= {"crop.neighbours", "crop.upsample"}
+        flags.append(("face_on_neighbour", f"no face on frame {near[0]}; the landmarks are those of frame {number}"))
+    if found.upsampled:
+        used.add("crop.upsample")
+        flags.append(("face_after_upsampling", f"the face was found only after enlarging frame {number}"))
+    if found.faces > 1:
+        flags.append(("several_faces", f"{found.faces} faces on frame {number}; the largest was taken"))
+    return Step((found.face.landmarks, number), frozenset(used), tuple(flags))
+
+
+def _readable(frames: FrameReader, wanted: list[int]) -> Iterator[tuple[int, Picture]]:
+    """The wanted frames that can be decoded; the first of them must be."""
+    for number in wanted:
+        try:
+            picture = frames[number]
+        except Unusable:
+            if number == wanted[0]:
+                raise
+            continue
+        yield number, picture
+
+
+def choose_plan(work: ClipWork, place: int) -> Step[FramePlan]:
+    """The frames that stand for the clip whose apex is at `place`."""
+    count = work.config.frames.count
+    # A clip with fewer frames keeps all of them, whatever the selection.
+    used = {"frames.count", "frames.selection"} if len(work.numbers) - 1 >= count else {"frames.count"}
+    return Step(plan_frames(work.numbers, place, work.config), frozenset(used))
+
+
+def crop_frames(
+    work: ClipWork, plan: FramePlan, square: Square, shape: tuple[int, int]
+) -> Step[dict[int | float, Picture]]:
+    """The face on every frame the plan needs, by place, the onset included; `shape` is (height, width) of the apex."""
+    made: dict[int | float, Picture] = {}
+    for place in sorted({0, *plan.needed}):
+        number = work.numbers[place]
+        picture = work.frames[number]
+        if picture.shape[:2] != shape:
+            raise Unusable("unequal_sizes", f"frame {number} has another size than the apex frame; restore the file")
+        with work.times.stage("cut"):
+            made[place] = cut(picture, square, work.config.crop.size)
+    flags = []
+    if all(np.array_equal(made[0], picture) for picture in made.values()):
+        flags.append(("identical_frames", "all frames that are used show the same picture; there is no motion"))
+    if work.frames.deep and work.frames.bits < 16:
+        flags.append(
+            ("unused_bits", f"16-bit frames whose values fill {work.frames.bits} bits; the upper 8 of these are used")
+        )
+    return Step(made, frozenset({"crop.size"}), tuple(flags))
+
+
+def interpolate(work: ClipWork, cuts: dict[int | float, Picture], plan: FramePlan) -> Step[np.ndarray]:
+    """The onset and the plan's T frames, (T + 1, size, size, 3) uint8; frames between the real ones are made up."""
+    method, rife, used = "none", None, set()
+    if plan.inserted:
+        method = work.config.interpolation.method
+        used.add("interpolation.method")
+        if method == "rife":
+            used |= {"interpolation.precision", "rife"}
+            with work.times.stage("load"):
+                rife = work.models.rife
+    with work.times.stage("interpolation"):
+        filled = fill(cuts, plan.positions, method, rife)
+    return Step(np.stack([cuts[0], *(filled[position] for position in plan.positions)]), frozenset(used))
+
+
+def measure_flow(work: ClipWork, frames: np.ndarray, plan: FramePlan) -> Step[np.ndarray]:
+    """(T, 2, size, size) float32, pixels of the cut, of T + 1 frames: the onset and those of the plan."""
+    settings = work.config.flow
+    between = onset_flow if settings.reference == "onset" else consecutive_flow
+    with work.times.stage("flow"):
+        flow = between(frames, settings.method)
+    if not storable(flow):
+        raise Unusable("flow_not_finite", "the flow holds values that are not finite; look at the frames")
+    flags = []
+    # Consecutive flow has sudden peaks of its own.
+    for t in flow_outliers(flow) if settings.reference == "onset" else ():
+        number = _number(work.numbers, plan.positions[t])
+        flags.append(
+            ("flow_outlier", f"the flow of frame {number:g} is far beyond that of the frames beside it; look at it")
+        )
+    return Step(flow, frozenset({"flow.method", "flow.reference"}), tuple(flags))
+
+
+def flow_outliers(flow: np.ndarray) -> list[int]:
+    """The frames of an onset flow (T, 2, H, W) that stand out from those beside them, as a damaged picture does.
+
+    Of each frame the length that 1 % of the flow exceeds is compared with the median of the three frames on either
+    side. Motion that begins, peaks and goes stays below twice that median.
+    """
+    # One pixel in sixteen is enough: damage covers whole blocks.
+    lengths = np.hypot(flow[:, 0, ::4, ::4], flow[:, 1, ::4, ::4])
+    peaks = np.quantile(lengths, 0.99, axis=(1, 2))
+    found = []
+    for t, peak in enumerate(peaks):
+        beside = np.concatenate([peaks[max(0, t - 3) : t], peaks[t + 1 : t + 4]])
+        if len(beside) and peak > max(OUTLIER_LENGTH, OUTLIER_RATIO * float(np.median(beside))):
+            found.append(t)
+    return found
 
 
 def _square(landmarks: np.ndarray) -> Square:

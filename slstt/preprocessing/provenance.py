@@ -41,8 +41,8 @@ class Task:
 
     clip: Clip
     path: Path
-    determinants: Mapping[str, Any]
-    """Everything that may have a say in its flow, with its value: see `determinants`."""
+    dependencies: Mapping[str, Any]
+    """Everything that may have a say in its flow, with its value: see `dependencies`."""
     landmarks: np.ndarray | None
     """Given ones (68, 2), or None to look for them."""
 
@@ -66,7 +66,7 @@ def read_record(path: Path) -> FlowRecord:
         raise DataError(f"{path}: holds no {error}; run slstt-preprocess again, it rebuilds it") from error
 
 
-def determinants(
+def dependencies(
     config: PreprocessConfig, clip: Clip, landmarks: np.ndarray | None, models: Mapping[str, str]
 ) -> dict[str, Any]:
     """Everything that may have a say in a clip's flow, by name, as JSON values.
@@ -98,8 +98,8 @@ def _identity(clip: Clip) -> str:
             try:
                 state = path.stat()
                 lines.append(f"{number} {path.name} {state.st_size} {state.st_mtime_ns}")
-            except OSError as error:
-                lines.append(f"{number} {path.name} {error.errno}")
+            except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+                lines.append(f"{number} {path.name} {getattr(error, 'errno', error)}")
     return _digest("\n".join(lines).encode())
 
 

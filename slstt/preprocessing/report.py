@@ -4,18 +4,17 @@ Each data set's part is kept in `report/parts/`, and `report/index.html` is all 
 file. A clip costs some 20 kB (its strip was drawn by the worker and lies in the flow file), so 250 clips give 5 MB.
 """
 
-import base64
 from collections import Counter
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 
-from slstt import __version__
 from slstt.datasets.clips import Clip, Remark
 from slstt.files import write_text
+from slstt.images import data_uri
+from slstt.pages import render
 from slstt.preprocessing.provenance import FlowRecord
 from slstt.preprocessing.run import PreprocessingResult, only_writer
 
@@ -38,21 +37,15 @@ class ClipCard:
     @property
     def picture(self) -> str:
         """The strip as a `data:` URI."""
-        return "data:image/jpeg;base64," + base64.b64encode(self.record.picture).decode("ascii")
+        return data_uri(self.record.picture, "image/jpeg")
 
 
 def write_report(result: PreprocessingResult, out: Path) -> Path:
     """Write the data set's part and `report/index.html` below `out`; returns the page's path."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,  # names and reasons come from files: `<script>` stays text
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     cards = _cards(result)
     failures = sorted(result.failures, key=lambda r: (r.kind, r.subject, r.clip))
-    part = environment.get_template("part.html").render(
+    part = render(
+        "preprocessing_part.html",
         dataset=result.release.dataset,
         layout=result.release.layout,
         annotations=result.release.annotations,
@@ -71,7 +64,7 @@ def write_report(result: PreprocessingResult, out: Path) -> Path:
     with only_writer(out):
         write_text(folder / f"{result.release.dataset}.html", part)
         parts = {path.stem: Markup(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("[!.]*.html"))}
-        write_text(page, environment.get_template("report.html").render(parts=parts, version=__version__))
+        write_text(page, render("preprocessing.html", parts=parts))
     return page
 
 

@@ -1,34 +1,31 @@
 """The tables and the manifest of an output folder; several data sets may share one, each run replaces its own rows."""
 
+import importlib.util
+import os
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from importlib import metadata
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from slstt import __version__, downloads
+from slstt import __version__, downloads, workers
 from slstt.config.load import differing_keys
 from slstt.config.preprocess import PreprocessConfig
 from slstt.datasets.clips import INDEX_COLUMNS, Clip, Release, Remark, index_row
-from slstt.errors import ConfigError, DataError
-from slstt.files import read_csv, sha256, write_csv, write_json
+from slstt.errors import DataError
+from slstt.files import fingerprint, locked, read_csv, sha256, write_csv, write_json
 from slstt.flow.flow_files import MANIFEST, flow_path, read_manifest
-from slstt.preprocessing import workers
-from slstt.preprocessing.provenance import ClipOutcome, FlowRecord, Task, determinants, is_current, read_record
+from slstt.preprocessing.provenance import VERSION, ClipOutcome, FlowRecord, Task, dependencies, is_current, read_record
 from slstt.progress import Progress
-
-try:
-    import fcntl
-except ImportError:  # Windows: two runs at once into one folder are then the user's to avoid
-    fcntl = None
 
 REMARK_COLUMNS = ("dataset", "subject", "clip", "reason")
 INDEX, FAILURES, FLAGS = "index.csv", "failures.csv", "flags.csv"
-VERSIONED = ("numpy", "opencv-python-headless", "dlib-bin", "torch", "safetensors")
+RETRIED = ("worker_died", "fault")
+"""Failures that are tried again each time: they say something about the machine or about slstt, not about the clip."""
 
 
 def write_tables(
@@ -49,14 +46,39 @@ def write_tables(
 
 
 def versions() -> dict[str, str]:
-    """The versions of everything that computes: they may change a result in its last digits."""
-    return {"slstt": __version__, **{name: metadata.version(name) for name in VERSIONED}}
+    """The versions of everything that computes: they may change a result in its last digits.
+
+    The modules are asked, not the packages: OpenCV and dlib come in several packages of different names.
+    """
+    import cv2
+    import dlib
+    import safetensors
+
+    found = {"numpy": np, "opencv": cv2, "dlib": dlib, "safetensors": safetensors}
+    return {
+        "slstt": __version__,
+        **{name: module.__version__ for name, module in found.items()},
+        "torch": _torch_version(),
+    }
+
+
+def _torch_version() -> str:
+    """Torch's version from its own version.py: importing torch takes seconds that a run without work would not need."""
+    if torch := sys.modules.get("torch"):
+        return torch.__version__
+    package = importlib.util.find_spec("torch")
+    assert package is not None and package.origin is not None  # a dependency
+    spec = importlib.util.spec_from_file_location("_torch_version", Path(package.origin).parent / "version.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.__version__
 
 
 @contextmanager
 def only_writer(out: Path) -> Iterator[None]:
     """Hold what the data sets in an output folder share, and clear away what killed runs left half-written there."""
-    with _locked(out / ".tables.lock", wait=True):
+    with locked(out / ".tables.lock", needed=False):
         for part in [*out.glob(".*.part"), *out.glob("report/**/.*.part")]:
             part.unlink(missing_ok=True)
         yield
@@ -64,29 +86,12 @@ def only_writer(out: Path) -> Iterator[None]:
 
 @contextmanager
 def only_run(out: Path, dataset: str) -> Iterator[None]:
-    """Hold the output folder for one run over `dataset`. Raises ConfigError where another run has it."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{out}: cannot be made ({error.strerror}); choose another --out") from error
-    with _locked(out / f".{dataset}.lock", wait=False):
-        yield
+    """Hold the output folder for one run over `dataset`.
 
-
-@contextmanager
-def _locked(path: Path, wait: bool) -> Iterator[None]:
-    try:
-        stream = path.open("w")
-    except OSError as error:
-        raise DataError(f"{path.parent}: cannot be written ({error.strerror}); choose another --out") from error
-    with stream:
-        if fcntl is not None:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError as error:
-                raise ConfigError(f"{path.parent}: another slstt-preprocess is at work in it; wait for it") from error
-            except OSError:
-                pass  # some network file systems have no locks
+    Raises ConfigError where another run has it, DataError where it cannot be written.
+    """
+    busy = f"{out}: another slstt-preprocess is at work in it; wait for it"
+    with locked(out / f".{dataset}.lock", wait=0.0, busy=busy, needed=False):
         yield
 
 
@@ -117,6 +122,8 @@ class PreprocessingResult:
     computed: int
     kept: int
     """How many were there already."""
+    not_retried: int = 0
+    """How many failed in an earlier run and were not tried again."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Time per stage, summed over the workers."""
 
@@ -131,6 +138,16 @@ class PreprocessingResult:
         return [remark for remark in self.remarks if remark.action == "flag"]
 
 
+@dataclass(frozen=True)
+class FailedClip:
+    """Why a clip has no flow file."""
+
+    kind: str
+    reason: str
+    fingerprint: str
+    """Of everything that may have a say: with the same one the clip would fail again."""
+
+
 def preprocess(
     release: Release,
     config: PreprocessConfig,
@@ -138,23 +155,28 @@ def preprocess(
     landmarks: Mapping[ClipKey, np.ndarray] | None = None,
     worker_count: int = 1,
     quiet: bool = False,
+    retry: bool = False,
 ) -> PreprocessingResult:
     """Bring every clip of `release` into `out`: flow files, index.csv, failures.csv, flags.csv, manifest.json.
 
-    `landmarks` are given points (68, 2) by clip key; clips without get dlib's. Raises WeightsError before any work
-    where a model is missing, DataError where `out` cannot be written, ConfigError where another run is at work in it.
+    `landmarks` are given points (68, 2) by clip key; clips without get dlib's. A clip that failed before is tried again
+    where its files or settings have changed, or with `retry`. Raises WeightsError before any work where a model is
+    missing, DataError where `out` cannot be written, ConfigError where another run is at work in it.
     """
     landmarks = landmarks or {}
     models = model_hashes(config, release, landmarks)
     with only_run(out, release.dataset):
-        return _preprocess(release, config, out, landmarks, models, worker_count, quiet)
+        return _preprocess(release, config, out, landmarks, models, worker_count, quiet, retry)
 
 
 def model_hashes(config: PreprocessConfig, release: Release, landmarks: Mapping[ClipKey, np.ndarray]) -> dict[str, str]:
     """The SHA-256 of the models this run may need; raises WeightsError where one is missing and cannot be fetched."""
     hashes = {}
     if any(clip.key not in landmarks for clip in release.clips):
-        hashes["landmark_model"] = sha256(downloads.landmark_model())
+        model = downloads.landmark_model()
+        # The package's file has just been compared with the pinned hash; 100 MB need not be read twice.
+        named = os.environ.get("SLSTT_LANDMARK_MODEL")
+        hashes["landmark_model"] = sha256(model) if named else downloads.LANDMARK_SHA256
     if config.interpolation.method == "rife":
         hashes["rife"] = sha256(downloads.rife_weights())
     return hashes
@@ -168,75 +190,84 @@ def _preprocess(
     models: Mapping[str, str],
     worker_count: int,
     quiet: bool,
+    retry: bool,
 ) -> PreprocessingResult:
     _remove_parts(out / "flow" / release.dataset)
     records: dict[ClipKey, FlowRecord] = {}
     todo: list[tuple[Clip, dict[str, Any]]] = []
+    failed = {} if retry else _failed_before(out, release.dataset)
+    failures: dict[ClipKey, FailedClip] = {}
     for clip in release.clips:
-        now = determinants(config, clip, landmarks.get(clip.key), models)
+        now = dependencies(config, clip, landmarks.get(clip.key), models)
         record = _current(flow_path(out, clip.key), now)
-        if record is None:
-            todo.append((clip, now))
-        else:
+        before = failed.get(clip.key)
+        if record is not None:
             records[clip.key] = record
-    kept = len(records)
+        elif before is not None and before.fingerprint == fingerprint(now):
+            failures[clip.key] = before
+        else:
+            todo.append((clip, now))
+    kept, again = len(records), len(failures)
     manifest = _manifest(release, config, landmarks, models)
     if todo and not quiet:
         _say_what_changed(out, release.dataset, manifest)
     # Until the run is over the tables list only what is certain: training never sees flow of mixed settings.
-    result = _collect(release, records, [], kept, {})
-    write_tables(out, release.dataset, result.clips, result.remarks, {**manifest, "finished": not todo})
+    result = _collect(release, records, failures, kept, again, {})
+    state = {"finished": not todo, "failed": _listed(failures)}
+    write_tables(out, release.dataset, result.clips, result.remarks, manifest | state)
     if not todo:
         return result
 
-    failures: list[Remark] = []
+    fingerprints = {clip.key: fingerprint(now) for clip, now in todo}
     seconds: Counter[str] = Counter()
-    with Progress(f"preprocess {release.dataset}", len(release.clips), done=kept, quiet=quiet) as progress:
-        for outcome in _outcomes(todo, config, out, landmarks, worker_count):
+    tasks = [Task(clip, flow_path(out, clip.key), now, landmarks.get(clip.key)) for clip, now in todo]
+    with (
+        Progress(f"preprocess {release.dataset}", len(release.clips), done=kept + again, quiet=quiet) as progress,
+        workers.at_work(_make_work, (config,), tasks, _where(config, out, worker_count)) as outcomes,
+    ):
+        for outcome in outcomes:
             if isinstance(outcome, workers.Died):
-                clip = outcome.task.clip
-                reason = (
-                    f"its worker process ended (code {outcome.exit_code}; memory?); run again, with fewer --workers"
-                )
-                failures.append(Remark(clip.dataset, clip.subject, clip.name, "worker_died", reason, "failure"))
-            elif outcome.record is None:
-                failures.append(outcome.failure)
+                key = outcome.task.clip.key
+                reason = f"its worker process ended twice ({outcome.how}); run again, with fewer --workers"
+                failures[key] = FailedClip("worker_died", reason, fingerprints[key])
             else:
-                records[outcome.key] = outcome.record
-                seconds.update(outcome.seconds)
+                made: ClipOutcome = outcome.result
+                if made.failure is not None:
+                    failures[made.key] = FailedClip(made.failure.kind, made.failure.reason, fingerprints[made.key])
+                elif made.record is not None:
+                    records[made.key] = made.record
+                    seconds.update(made.seconds)
             progress.advance(failed=len(failures))
-    result = _collect(release, records, failures, kept, seconds)
-    write_tables(out, release.dataset, result.clips, result.remarks, {**manifest, "finished": True})
+    result = _collect(release, records, failures, kept, again, seconds)
+    state = {"finished": True, "failed": _listed(failures)}
+    write_tables(out, release.dataset, result.clips, result.remarks, manifest | state)
     return result
 
 
-def _outcomes(
-    todo: Sequence[tuple[Clip, dict[str, Any]]],
-    config: PreprocessConfig,
-    out: Path,
-    landmarks: Mapping[ClipKey, np.ndarray],
-    worker_count: int,
-) -> Iterator[Any]:
-    tasks = [Task(clip, flow_path(out, clip.key), now, landmarks.get(clip.key)) for clip, now in todo]
+def _where(config: PreprocessConfig, out: Path, worker_count: int) -> workers.Where:
     if config.run.executor == "ray":
-        yield from workers.on_ray(_make_worker, (config,), tasks, worker_count, config.run.ray_address)
-    elif worker_count == 1:
-        yield from workers.here(_make_worker, (config,), tasks)
-    else:
-        yield from workers.in_processes(_make_worker, (config,), tasks, worker_count)
+        return workers.OnRay(config.run.ray_address, "run.ray_address", out, worker_count)
+    return workers.Here() if worker_count == 1 else workers.OnProcesses(worker_count)
 
 
-def _make_worker(config: PreprocessConfig) -> Callable[[Task], ClipOutcome]:
+def _make_work(worker: workers.Worker, config: PreprocessConfig) -> Callable[[Task], ClipOutcome]:
     from slstt.preprocessing.clip import make_worker
 
-    return make_worker(config)
+    process = make_worker(config)
+
+    def work(task: Task) -> ClipOutcome:
+        with workers.one_thread():
+            return process(task)
+
+    return work
 
 
 def _collect(
     release: Release,
     records: Mapping[ClipKey, FlowRecord],
-    failures: Sequence[Remark],
+    failures: Mapping[ClipKey, FailedClip],
     kept: int,
+    again: int,
     seconds: Mapping[str, float],
 ) -> PreprocessingResult:
     from slstt.face.landmarks import outliers
@@ -254,9 +285,9 @@ def _collect(
         remarks += [Remark(*key, kind, reason, "flag") for kind, reason in record.about["remarks"]]
     odd = outliers({key: record.landmarks for key, record in records.items()})
     remarks += [Remark(*key, "landmark_outlier", reason, "flag") for key, reason in odd.items()]
-    remarks += failures
+    remarks += [Remark(*key, failed.kind, failed.reason, "failure") for key, failed in failures.items()]
     remarks.sort(key=lambda r: (r.dataset, r.subject, r.clip, r.kind, r.reason))
-    return PreprocessingResult(release, clips, tuple(remarks), records, len(records) - kept, kept, dict(seconds))
+    return PreprocessingResult(release, clips, tuple(remarks), records, len(records) - kept, kept, again, dict(seconds))
 
 
 def _current(path: Path, now: Mapping[str, Any]) -> FlowRecord | None:
@@ -265,6 +296,25 @@ def _current(path: Path, now: Mapping[str, Any]) -> FlowRecord | None:
     except DataError:
         return None  # absent or damaged: made again
     return record if is_current(record, now) else None
+
+
+def _failed_before(out: Path, dataset: str) -> dict[ClipKey, FailedClip]:
+    """The clips that an earlier run could not use, as manifest.json lists them; what is malformed is tried again."""
+    failed: dict[ClipKey, FailedClip] = {}
+    listed = read_manifest(out).get(dataset, {}).get("failed")
+    for entry in listed if isinstance(listed, list) else ():
+        with suppress(KeyError, TypeError):
+            key = (dataset, str(entry["subject"]), str(entry["clip"]))
+            failed[key] = FailedClip(str(entry["kind"]), str(entry["reason"]), str(entry["fingerprint"]))
+    return failed
+
+
+def _listed(failures: Mapping[ClipKey, FailedClip]) -> list[dict[str, str]]:
+    return [
+        {"subject": subject, "clip": clip, **asdict(failed)}
+        for (_, subject, clip), failed in sorted(failures.items())
+        if failed.kind not in RETRIED
+    ]
 
 
 def _manifest(
@@ -278,6 +328,7 @@ def _manifest(
         "annotations": None if release.annotations is None else str(release.annotations),
         "clips": len(release.clips),
         "given_landmarks": sum(clip.key in landmarks for clip in release.clips),
+        "version": VERSION,
         "settings": settings,
         "models": dict(models),
         "versions": versions(),
@@ -285,8 +336,6 @@ def _manifest(
 
 
 def _say_what_changed(out: Path, dataset: str, manifest: Mapping[str, Any]) -> None:
-    import sys
-
     before = read_manifest(out).get(dataset)
     if before is None:
         return

@@ -11,17 +11,18 @@ import torch
 from torch import nn
 
 from slstt.config.train import TrainConfig
-from slstt.datasets.protocols import PROTOCOLS, manifest_difference
-from slstt.errors import ConfigError, DataError, SlsttError
+from slstt.datasets.protocols import PROTOCOLS
+from slstt.errors import ConfigError, DataError, Problems
 from slstt.models.slstt import SLSTT
-from slstt.training.checkpoint import FoldState
-from slstt.training.folds import Fold, audit, choose, make_folds
-from slstt.training.inputs import Features, FlowData, FlowInputs, open_features, read_data
+from slstt.training.folds import Fold, audit, choose
+from slstt.training.inputs import Features, FlowData, FlowInputs, open_features, protocol_lines, read_data
+from slstt.training.loso import make_folds, worker_count
 from slstt.training.optimization import batches
-from slstt.training.processes import worker_count
 from slstt.training.run_folder import differences, is_done, refuse_differences
-from slstt.training.trainer import make_model, one_step
+from slstt.training.trainer import add_gradients, make_model, make_slstt
 
+Frozen = tuple[SLSTT, Features]
+"""A model with a frozen part, and what that part gave for each clip."""
 LISTED = 100
 """Folds shown one by one."""
 
@@ -34,25 +35,19 @@ def check(
     Raises ConfigError or DataError, all problems at once: clips, weights, a run folder of other settings or that
     cannot be written, too little disk.
     """
-    problems: list[SlsttError] = []
+    problems = Problems()
     data: FlowData | None = None
-    try:
+    with problems.collecting():
         data = read_data(settings.data, settings.model.image_size)
-    except SlsttError as error:
-        problems.append(error)
     if settings.model.pretrained is not None:
         from slstt.models.model_file import find_weights
 
-        try:
+        with problems.collecting():
             find_weights(settings.model.pretrained, fetch=False)
-        except SlsttError as error:
-            problems.append(error)
-    try:
+    with problems.collecting():
         _check_writable(run)
-    except SlsttError as error:
-        problems.append(error)
-    if problems or data is None:
-        raise type(problems[0])(*(line for error in problems for line in error.problems))
+    problems.raise_if_any()
+    assert data is not None
 
     folds = make_folds(settings, data)
     chosen = choose(folds, wanted, shard)
@@ -60,9 +55,13 @@ def check(
         audit(fold, data.keys, fold.train)
     refuse_differences(run, differences(run, settings, data))
     todo = [fold for fold in chosen if not is_done(run, fold.name)]
-    model = make_model(settings, len(data.classes))
+    if settings.encoder.trainable != "all":  # nothing but an SLSTT has a frozen encoder
+        model = make_slstt(settings, len(data.classes))
+        frozen = (model, open_features(model, data, settings, run))
+    else:
+        model, frozen = make_model(settings, len(data.classes)), None
     lines = [*_data_lines(settings, data), *_fold_lines(settings, data, chosen, run)]
-    lines += _cost_lines(settings, data, model, todo, run, device)
+    lines += _cost_lines(settings, data, model, frozen, todo, run, device)
     return lines
 
 
@@ -82,11 +81,11 @@ def _check_writable(run: Path) -> None:
 def _data_lines(settings: TrainConfig, data: FlowData) -> list[str]:
     protocol = PROTOCOLS[settings.data.protocol]
     sizes = Counter(data.labels)
-    rows = [(*key, data.classes[label]) for key, label in zip(data.keys, data.labels, strict=True)]
-    found = manifest_difference(protocol, rows)
+    found = protocol_lines(data, protocol.name)
+    same = not set(found) - set(data.left_out)
     return [
-        f"protocol  {protocol.name}: {protocol.title}"
-        + (f"; the clips differ from it in {len(found)} points, e.g. {found[0]}" if found else "; its very clips"),
+        f"protocol  {protocol.name}: {protocol.title}; " + ("its very clips" if same else "not its very clips:"),
+        *(f"          {line}" for line in found),
         f"clips     {len(data)} of {len({key[:2] for key in data.keys})} subjects, {data.frames} frames each: "
         + ", ".join(f"{name} {sizes[place]}" for place, name in enumerate(data.classes)),
     ]
@@ -114,7 +113,13 @@ def _fold_lines(settings: TrainConfig, data: FlowData, chosen: Sequence[Fold], r
 
 
 def _cost_lines(
-    settings: TrainConfig, data: FlowData, model: nn.Module, todo: Sequence[Fold], run: Path, device: str
+    settings: TrainConfig,
+    data: FlowData,
+    model: nn.Module,
+    frozen: Frozen | None,
+    todo: Sequence[Fold],
+    run: Path,
+    device: str,
 ) -> list[str]:
     learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
     every = sum(p.numel() for p in model.parameters())
@@ -127,18 +132,17 @@ def _cost_lines(
     ]
     if not todo or settings.classifier.trained_at_once:
         return [*lines, "time      nothing to train" if not todo else "time      no epochs: each fold takes seconds"]
-    seconds, frozen = _measure(settings, data, model, todo[0], run, device)
+    seconds, ahead = _measure(settings, data, model, frozen, todo[0], device)
     steps = sum(settings.training.epochs * len(batches(fold.train, settings.training.batch_size)) for fold in todo)
     lines.append(
-        f"time      about {duration(steps * seconds / workers + frozen)}: {steps} steps of {seconds * 1000:.1f} ms "
-        f"(one measured)" + (f", {duration(frozen)} for the frozen features" if frozen else "")
+        f"time      about {duration(steps * seconds / workers + ahead)}: {steps} steps of {seconds * 1000:.1f} ms "
+        f"(one measured)" + (f", {duration(ahead)} for the frozen features" if ahead else "")
     )
     states = 2 + (1 if settings.training.optimizer == "adamw" else 0) + (1 if settings.training.ema is not None else 0)
     checkpoints = learning * 4 * states * 2
-    kept = len(todo) if settings.run.keep_checkpoints else min(workers, len(todo))
-    disk = kept * checkpoints + (len(todo) * every * 4 if settings.run.save_models else 0)
-    if isinstance(model, SLSTT) and settings.encoder.trainable != "all":
-        disk += _missing_bytes(open_features(model, data, settings, run))
+    disk = min(workers, len(todo)) * checkpoints + (len(todo) * every * 4 if settings.run.save_models else 0)
+    if frozen is not None:
+        disk += len(frozen[1].missing()) * frozen[1].bytes_per_clip
     folder = run
     while not folder.exists():
         folder = folder.parent
@@ -151,9 +155,13 @@ def _cost_lines(
 
 
 def _measure(
-    settings: TrainConfig, data: FlowData, model: nn.Module, fold: Fold, run: Path, device: str
+    settings: TrainConfig, data: FlowData, model: nn.Module, frozen: Frozen | None, fold: Fold, device: str
 ) -> tuple[float, float]:
-    """(seconds of one training step, seconds for all missing frozen features), each from one measurement."""
+    """(seconds of one training step, seconds for all missing frozen features), each from one measurement.
+
+    A step is measured without the optimizer, which takes the least of it: torch's loads its compiler, and that would
+    take longer than all the rest of the check.
+    """
     torch.set_num_threads(settings.run.threads_per_fold)
     on = torch.device(device)
     model = model.to(on).train()
@@ -161,34 +169,28 @@ def _measure(
     targets = torch.tensor([data.labels[i] for i in indices], device=on)
     weights = torch.ones(len(data.classes), device=on)
     generator = torch.Generator().manual_seed(0)
-    state = FoldState(model, settings.training)
     inputs, frozen_seconds, x = FlowInputs(data, settings, on, fold.train), 0.0, None
-    if isinstance(model, SLSTT) and settings.encoder.trainable != "all":
+    if frozen is not None:
+        encoder, store = frozen
         begun = time.perf_counter()
         (_, flow), *_ = inputs.read([indices[:1]])
-        with torch.no_grad():
-            features = model.eval().frozen_features(inputs.plain(flow).flatten(0, 1)).unflatten(0, (1, data.frames))
-        model.train()
-        per_clip = time.perf_counter() - begun
-        store = open_features(model, data, settings, run)
-        frozen_seconds = len(store.missing()) * store.views * per_clip
+        frames = inputs.plain(flow).flatten(0, 1)
+        features = encoder.eval().frozen_features(frames).unflatten(0, (1, data.frames))
+        encoder.train()
+        frozen_seconds = len(store.missing()) * store.views * (time.perf_counter() - begun)
         x = features.expand(len(indices), *features.shape[1:]).float()
     seconds = 0.0
     for _ in range(2):  # the first one warms up
         begun = time.perf_counter()
         if x is None:
             (_, flow), *_ = inputs.read([indices])
-            one_step(state, inputs.training(flow, generator), inputs.forward, targets, weights, settings)
+            add_gradients(model, inputs.training(flow, generator), inputs.forward, targets, weights, settings)
         else:
-            one_step(state, x, SLSTT.forward_from, targets, weights, settings)
+            add_gradients(model, x, SLSTT.forward_from, targets, weights, settings)
         if on.type == "cuda":
             torch.cuda.synchronize()
         seconds = time.perf_counter() - begun
     return seconds, frozen_seconds
-
-
-def _missing_bytes(features: Features) -> int:
-    return len(features.missing()) * features.bytes_per_clip
 
 
 def duration(seconds: float) -> str:

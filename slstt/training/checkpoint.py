@@ -68,7 +68,7 @@ def remove_checkpoints(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-STATE_FORMAT = 1
+STATE_FORMAT = 2
 Row = dict[str, float | int]
 """One line of history.csv."""
 
@@ -77,7 +77,7 @@ Row = dict[str, float | int]
 class FoldHistory:
     """What training has left so far besides weights."""
 
-    history: list[Row] = field(default_factory=list)
+    epochs: list[Row] = field(default_factory=list)
     """One row per finished epoch, the columns of history.csv."""
     peek: list[list[int]] = field(default_factory=list)
     """The test clips' predicted classes after each epoch; filled only with run.peek."""
@@ -91,15 +91,23 @@ class FoldState:
     def __init__(self, model: nn.Module, training: Training) -> None:
         self.model = model
         self.optimizer = make_optimizer(model, training)
-        self.average = Average(self.learning(), training.ema) if training.ema is not None else None
+        self.average = Average(self.changing(), training.ema) if training.ema is not None else None
         self.epoch, self.step = 0, 0
         self.losses, self.weight = 0.0, 0.0
-        self.progressed = FoldHistory()
+        self.history = FoldHistory()
         self._resumed: dict[str, Tensor] | None = None
 
     def learning(self) -> Iterator[tuple[str, Tensor]]:
-        """The parameters that learn; only these are kept, the frozen ones follow from the settings."""
+        """The parameters that learn."""
         return ((name, p) for name, p in self.model.named_parameters() if p.requires_grad)
+
+    def changing(self) -> Iterator[tuple[str, Tensor]]:
+        """What training changes: the parameters that learn, and buffers (BatchNorm's running statistics).
+
+        Only these are kept; the frozen parameters follow from the settings.
+        """
+        yield from self.learning()
+        yield from self.model.named_buffers()
 
     def start_epoch(self, generator: torch.Generator, seed: int) -> None:
         """Set torch's random state for this epoch, or, in the middle of a resumed one, both states as they were."""
@@ -113,7 +121,7 @@ class FoldState:
 
     def finish_epoch(self, row: Row) -> None:
         """Count the epoch and begin the next one's sums."""
-        self.progressed.history.append(row)
+        self.history.epochs.append(row)
         self.epoch, self.step, self.losses, self.weight = self.epoch + 1, 0, 0.0, 0.0
 
     def to_checkpoint(self, generator: torch.Generator) -> dict[str, Any]:
@@ -123,14 +131,14 @@ class FoldState:
             random["cuda"] = torch.cuda.get_rng_state()
         return {
             "format": STATE_FORMAT,
-            "weights": {name: p.detach() for name, p in self.learning()},
+            "weights": {name: value.detach() for name, value in self.changing()},
             "optimizer": self.optimizer.state_dict(),
             "average": {"steps": self.average.steps, "values": self.average.values} if self.average else None,
             "random": random,
             "position": [self.epoch, self.step, self.losses, self.weight],
-            "history": self.progressed.history,
-            "peek": self.progressed.peek,
-            "best": self.progressed.best,
+            "history": self.history.epochs,
+            "peek": self.history.peek,
+            "best": self.history.best,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -143,17 +151,17 @@ class FoldState:
                 value.copy_(state["average"]["values"][name])
         self.epoch, self.step, self.losses, self.weight = state["position"]
         self._resumed = state["random"] if self.step else None
-        self.progressed = FoldHistory(state["history"], state["peek"], state["best"])
+        self.history = FoldHistory(state["history"], state["peek"], state["best"])
 
     @torch.no_grad()
     def load(self, weights: Mapping[str, Tensor]) -> None:
-        """Set the parameters that learn."""
-        for name, p in self.learning():
-            p.copy_(weights[name])
+        """Set what training changes."""
+        for name, value in self.changing():
+            value.copy_(weights[name])
 
     def weights(self) -> dict[str, Tensor]:
-        """A copy of the parameters that learn, on the CPU."""
-        return {name: p.detach().cpu().clone() for name, p in self.learning()}
+        """A copy of what training changes, on the CPU."""
+        return {name: value.detach().cpu().clone() for name, value in self.changing()}
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -161,7 +169,7 @@ class FoldState:
         if self.average is None:
             yield
             return
-        own = {name: p.detach().clone() for name, p in self.learning()}
+        own = {name: value.detach().clone() for name, value in self.changing()}
         self.load(self.average.values)
         yield
         self.load(own)

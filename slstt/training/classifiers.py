@@ -3,50 +3,55 @@
 They see the very inputs the network sees (`inputs.plain`), on the same folds, and answer with the same `Trained`.
 """
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from slstt.config.train import TrainConfig
-from slstt.models.slstt import SLSTT
+from slstt.errors import WeightsError
 from slstt.training.checkpoint import FoldHistory
-from slstt.training.folds import Fold
-from slstt.training.inputs import FlowData, FrozenFeatures
+from slstt.training.inputs import FrozenFeatures
 from slstt.training.optimization import batches
-from slstt.training.trainer import Inputs, Trained, make_model, predict
+from slstt.training.trainer import FoldSetup, Inputs, Trained, make_model, make_slstt, predict
 
 ITERATIONS = 1_000_000
 """Upper limit of the SVM's solver; 309 maps need a few thousand."""
 
 
-def classify_fold(
-    fold: Fold, data: FlowData, settings: TrainConfig, inputs: Inputs, device: torch.device
-) -> Trained:  # fmt: skip
-    """One fold under `classifier.name` pretrained, svm_linear or svm_rbf."""
+def classify_fold(setup: FoldSetup) -> Trained:
+    """One fold under `classifier.name` pretrained, svm_linear or svm_rbf.
+
+    Raises WeightsError where the pretrained network's answers are not finite.
+    """
+    fold, data, settings, inputs, device = setup.fold, setup.data, setup.settings, setup.inputs, setup.device
     torch.set_num_threads(settings.run.threads_per_fold)
-    model = make_model(settings, len(data.classes)).to(device)
     if settings.classifier.name == "pretrained":
+        model = make_model(settings, len(data.classes)).to(device)
         probabilities, _ = predict(model, inputs, fold.test, settings, device)
+        if not np.isfinite(probabilities).all():
+            raise WeightsError(
+                f"{settings.model.pretrained}: its answers to {fold.name} are not finite; give other weights as "
+                "model.pretrained"
+            )
         return Trained(model, probabilities, FoldHistory(), 0)
-    train, test = (numbers(model, inputs, indices, settings) for indices in (fold.train, fold.test))
+    encoder = make_slstt(settings, len(data.classes)).encoder.to(device)
+    norm = encoder.norm if isinstance(inputs, FrozenFeatures) else nn.Identity()
+    train, test = (numbers(norm, inputs, indices, settings) for indices in (fold.train, fold.test))
     labels = torch.tensor([data.labels[i] for i in fold.train])
     scores = svm_scores(train, labels, test, len(data.classes), settings)
-    return Trained(model, scores.softmax(1).numpy(), FoldHistory(), 0)
+    return Trained(encoder, scores.softmax(1).numpy(), FoldHistory(), 0)
 
 
 @torch.no_grad()
-def numbers(model: nn.Module, inputs: Inputs, indices: tuple[int, ...], settings: TrainConfig) -> Float[Tensor, "N F"]:
+def numbers(norm: nn.Module, inputs: Inputs, indices: tuple[int, ...], settings: TrainConfig) -> Float[Tensor, "N F"]:
     """What an SVM sees of the clips: the pictures' numbers, or the frozen encoder's features, frames one after another.
 
-    Features are the class token after the last norm.
+    Features are the class token after `norm`, the encoder's last; pictures pass an Identity.
     """
     found = []
     for _, raw in inputs.read(batches(indices, settings.training.batch_size)):
-        seen = inputs.plain(raw)
-        if isinstance(inputs, FrozenFeatures):
-            assert isinstance(model, SLSTT)
-            seen = model.encoder.norm(seen)
-        found.append(seen.flatten(1).cpu())
+        found.append(norm(inputs.plain(raw)).flatten(1).cpu())
     return torch.cat(found)
 
 
@@ -75,7 +80,6 @@ def svm_scores(
     machine = SVC(
         C=chosen.penalty,
         kernel="linear" if chosen.name == "svm_linear" else "rbf",
-        gamma=chosen.gamma,  # type: ignore[arg-type]  # the stubs know no numbers
         class_weight="balanced",
         max_iter=ITERATIONS,
     )

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from slstt.config.train import TrainConfig
 from slstt.errors import ConfigError, DataError
-from slstt.training.inputs import ClipKey, FlowData
+
+ClipKey = tuple[str, str, str]
+"""Data set, subject, clip."""
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,16 @@ class Fold:
 
 def leave_one_subject_out(keys: Sequence[ClipKey]) -> list[Fold]:
     """One fold per (dataset, subject), sorted. Raises DataError where there are fewer than two subjects."""
-    from sklearn.model_selection import LeaveOneGroupOut  # here: workers are given their folds and need no sklearn
-
-    groups = np.array([f"{dataset}\0{subject}" for dataset, subject, _ in keys])
-    if len(set(groups)) < 2:
-        raise DataError(f"leave-one-subject-out needs at least two subjects; the clips are of {len(set(groups))}")
+    subjects = sorted({key[:2] for key in keys})
+    if len(subjects) < 2:
+        raise DataError(f"leave-one-subject-out needs at least two subjects; the clips are of {len(subjects)}")
     folds = []
-    for train, test in LeaveOneGroupOut().split(groups, groups=groups):
-        dataset, subject, _ = keys[test[0]]
-        folds.append(Fold(dataset, subject, tuple(train.tolist()), (), tuple(test.tolist())))
-    return sorted(folds, key=lambda fold: (fold.dataset, fold.subject))
+    for dataset, subject in subjects:
+        tested = [key[:2] == (dataset, subject) for key in keys]
+        train = tuple(i for i, held_out in enumerate(tested) if not held_out)
+        test = tuple(i for i, held_out in enumerate(tested) if held_out)
+        folds.append(Fold(dataset, subject, train, (), test))
+    return folds
 
 
 def with_validation(fold: Fold, keys: Sequence[ClipKey], share: float, seed: int) -> Fold:
@@ -92,16 +93,21 @@ def audit(fold: Fold, keys: Sequence[ClipKey], statistics: Iterable[int] = ()) -
 
 
 def choose(folds: Sequence[Fold], wanted: Sequence[str] | None, shard: tuple[int, int] | None) -> list[Fold]:
-    """The folds named by `wanted` (`sub01` or `casme2-sub01`; None: all), of these the part i of n of `shard`.
+    """The folds named by `wanted` (`sub01`, `casme2-sub01` or `casme2/sub01`; None: all), of these the part i of n of
+    `shard`.
 
     Every n-th fold belongs to a part, so that the parts of 1..n are disjoint and complete. Raises ConfigError naming
-    unknown and ambiguous names.
+    unknown and ambiguous names, and where `wanted` holds none.
     """
     chosen, problems = list(folds), []
     if wanted is not None:
+        if not wanted:
+            problems.append(f"--folds: names no fold; there are {', '.join(fold.name for fold in folds)}")
         names: set[str] = set()
         for name in wanted:
-            matches = [fold.name for fold in folds if name in (fold.name, fold.subject)]
+            matches = [
+                fold.name for fold in folds if name in (fold.name, fold.subject, f"{fold.dataset}/{fold.subject}")
+            ]
             if len(matches) == 1:
                 names.add(matches[0])
             elif matches:
@@ -121,11 +127,3 @@ def seed_of(seed: int, *names: object) -> int:
     """A random seed (63 bits) that depends on `seed` and `names` and on nothing else."""
     text = "\0".join(map(str, (seed, *names)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
-
-
-def make_folds(settings: TrainConfig, data: FlowData) -> list[Fold]:
-    """All folds of a run, sorted by name."""
-    folds = leave_one_subject_out(data.keys)
-    if settings.selection.method == "inner":
-        return [with_validation(fold, data.keys, settings.selection.subjects, settings.run.seed) for fold in folds]
-    return folds

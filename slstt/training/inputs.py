@@ -5,6 +5,7 @@ Both kinds answer the same three calls, so the training loop does not know which
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,17 +20,14 @@ from torch import Tensor, nn
 from slstt.config.train import Data, TrainConfig, roots
 from slstt.datasets import flow_maps
 from slstt.datasets.clips import name_of, read_index
-from slstt.datasets.protocols import PROTOCOLS, class_of
-from slstt.errors import DataError
-from slstt.evaluation.predictions import shortened
-from slstt.files import fingerprint, whole_file
+from slstt.datasets.protocols import PROTOCOLS, class_of, left_out, manifest_difference
+from slstt.errors import DataError, WeightsError, shortened
+from slstt.files import fingerprint, is_file, whole_file
 from slstt.flow.augmentation import augment, mirror
 from slstt.flow.encoding import EPSILON, encode, normalize_each, resized
-from slstt.flow.flow_files import flow_path, read_fingerprint, read_flow
+from slstt.flow.flow_files import flow_path, manifest_problems, read_flow, read_header, setting_differences
 from slstt.models.slstt import SLSTT, frozen_fingerprint
-
-ClipKey = tuple[str, str, str]
-"""Data set, subject, clip."""
+from slstt.training.folds import ClipKey
 
 
 @dataclass(frozen=True)
@@ -42,12 +40,14 @@ class FlowData:
     classes: tuple[str, ...]
     fingerprint: str
     """Names clips, classes and flow: two runs on equal data have equal names."""
-    prints: tuple[str, ...]
+    fingerprints: tuple[str, ...]
     """The same for each clip's flow alone."""
     frames: int
     channels: int
     """2: u and v in pixels; 3: u, v and strain, scaled."""
     image_size: int
+    left_out: tuple[str, ...] = ()
+    """What lies there and is not of the protocol, one line each."""
     paths: tuple[Path, ...] = ()
     """Flow files, where `held` does not hold everything from the start."""
     capacity: int = 0
@@ -100,18 +100,31 @@ def read_data(data: Data, image_size: int) -> FlowData:
     """The clips that `data.protocol` takes from `data.root`.
 
     Raises DataError, naming everything that is wrong: a missing folder, a clip whose flow is missing or listed twice,
-    no clip of the protocol, clips of different length.
+    no clip of the protocol, clips of different length, data sets preprocessed differently or not to the end.
     """
     return _read_maps(data, image_size) if data.kind == "flow_maps" else _read_cache(data, image_size)
 
 
+def protocol_lines(data: FlowData, protocol: str) -> list[str]:
+    """Where the clips differ from the published list of `protocol`, and what was left out; [] for its very clips.
+
+    Missing clips are counted by data set and class; of clips that are not on the list the first few are named.
+    """
+    rows = [(*key, data.classes[label]) for key, label in zip(data.keys, data.labels, strict=True)]
+    lines = manifest_difference(PROTOCOLS[protocol], rows)
+    counted = [line for line in lines if line.split(":")[0] in PROTOCOLS[protocol].datasets]
+    return [*data.left_out, *counted, *shortened([line for line in lines if line not in counted], limit=5)]
+
+
 def _read_cache(data: Data, image_size: int) -> FlowData:
     protocol = PROTOCOLS[data.protocol]
-    problems, found = [], {}
+    problems, found, used = [], {}, set()
     for root in roots(data):
-        if not (root / "index.csv").is_file():
+        if not is_file(root / "index.csv"):
             problems.append(f"{root}: no index.csv; run slstt-preprocess --out {root} first, or mend data.root")
             continue
+        # An unfinished run's index may list no clip yet, so every data set of the protocol is asked for.
+        problems += manifest_problems(root, protocol.datasets)
         for clip in read_index(root / "index.csv"):
             label = class_of(protocol, clip)
             if label is None:
@@ -119,14 +132,26 @@ def _read_cache(data: Data, image_size: int) -> FlowData:
             if clip.key in found:
                 problems.append(f"{root}: {name_of(clip.key)} is listed twice; give each data set's folder once")
             found[clip.key] = (protocol.classes.index(label), flow_path(root, clip.key))
+            used.add((root, clip.dataset))
     keys = tuple(sorted(found))
-    prints, missing = [], []
+    problems += setting_differences(used)
+    headers, missing = [], []
     for key in keys:
         try:
-            prints.append(read_fingerprint(found[key][1]))
+            headers.append(read_header(found[key][1]))
         except DataError as error:
             missing += error.problems
     problems += shortened(missing)
+    if len(counts := Counter(header.frames for header in headers)) > 1 and not missing:
+        usual = counts.most_common(1)[0][0]
+        problems += shortened(
+            [
+                f"{name_of(key)}: has {header.frames} frames, most clips {usual}; preprocess all data sets with the "
+                "same frames.count"
+                for key, header in zip(keys, headers, strict=True)
+                if header.frames != usual
+            ]
+        )
     if not problems and not keys:
         problems.append(
             f"{', '.join(map(str, roots(data)))}: no clip of the protocol {data.protocol} "
@@ -136,28 +161,34 @@ def _read_cache(data: Data, image_size: int) -> FlowData:
         raise DataError(*problems)
     labels = tuple(found[key][0] for key in keys)
     paths = tuple(found[key][1] for key in keys)
-    frames = read_flow(paths[0]).shape[0]
+    fingerprints = tuple(header.fingerprint for header in headers)
+    frames = headers[0].frames
     size = frames * 2 * image_size**2 * 2  # float16
     return FlowData(
         keys,
         labels,
         protocol.classes,
-        _print_of(keys, labels, prints),
-        tuple(prints),
+        _data_fingerprint(keys, labels, fingerprints),
+        fingerprints,
         frames,
         2,
         image_size,
-        paths,
-        int(data.memory_gb * 1e9 // size),
+        paths=paths,
+        capacity=int(data.memory_gb * 1e9 // size),
     )
 
 
 def _read_maps(data: Data, image_size: int) -> FlowData:
     protocol, (root,) = PROTOCOLS[data.protocol], roots(data)
     maps = flow_maps.read(root)
-    rows = [row for row, key in enumerate(maps.keys) if key[0] in protocol.datasets]  # sorted by key, as `maps` is
+    rows = [  # sorted by key, as `maps` is
+        row for row, key in enumerate(maps.keys) if key[0] in protocol.datasets and key not in protocol.without
+    ]
     if not rows:
-        raise DataError(f"{root}: no clip of the protocol {data.protocol}; mend data.protocol")
+        raise DataError(
+            f"{root}: no clip of the protocol {data.protocol}; the maps are of {', '.join(maps.datasets)}, "
+            f"{data.protocol} takes {', '.join(protocol.datasets)}; mend data.protocol"
+        )
     pictures = maps.maps[rows]
     if pictures.shape[-2:] != (image_size, image_size):
         height, width = pictures.shape[-2:]
@@ -167,22 +198,23 @@ def _read_maps(data: Data, image_size: int) -> FlowData:
         )
     keys = tuple(maps.keys[row] for row in rows)
     labels = tuple(protocol.classes.index(maps.labels[row]) for row in rows)
-    prints = tuple(hashlib.sha256(picture.tobytes()).hexdigest()[:16] for picture in pictures)
+    fingerprints = tuple(hashlib.sha256(picture.tobytes()).hexdigest()[:16] for picture in pictures)
     return FlowData(
         keys,
         labels,
         protocol.classes,
-        _print_of(keys, labels, prints),
-        prints,
+        _data_fingerprint(keys, labels, fingerprints),
+        fingerprints,
         1,
         3,
         image_size,
+        left_out=tuple(left_out(protocol, maps.keys)),
         held={i: torch.from_numpy(picture[None]) for i, picture in enumerate(pictures)},
     )
 
 
-def _print_of(keys: Sequence[ClipKey], labels: Sequence[int], prints: Sequence[str]) -> str:
-    return fingerprint({"clips": list(zip(keys, labels, prints, strict=True))})
+def _data_fingerprint(keys: Sequence[ClipKey], labels: Sequence[int], fingerprints: Sequence[str]) -> str:
+    return fingerprint({"clips": list(zip(keys, labels, fingerprints, strict=True))})
 
 
 @dataclass(frozen=True)
@@ -223,7 +255,7 @@ class Features:
     def _present(self, index: int) -> bool:
         try:
             with safe_open(self.path(index), "pt") as stored:
-                return json.loads(stored.metadata()["slstt"]) == [self.data.prints[index], self.views]
+                return json.loads(stored.metadata()["slstt"]) == [self.data.fingerprints[index], self.views]
         except (OSError, SafetensorError, KeyError, TypeError, ValueError):
             return False
 
@@ -236,13 +268,13 @@ def open_features(model: SLSTT, data: FlowData, settings: TrainConfig, run: Path
             "encoder": frozen_fingerprint(model),
             "encoding": settings.data.encoding if data.channels == 2 else "flow map",
             "normalize": settings.data.normalize,
-            "precision": settings.encoder.precision,
+            "precision": settings.run.precision,
         }
     )
     frozen_blocks_only = model.trainable.startswith("last")
     per_frame = model.arguments["width"] * (model.encoder.positions.shape[1] if frozen_blocks_only else 1)
-    bytes_per_clip = views * data.frames * per_frame * (2 if settings.encoder.precision == "bf16" else 4)
-    folder = (settings.encoder.cache or run / "features") / name
+    bytes_per_clip = views * data.frames * per_frame * (2 if settings.run.precision == "bf16" else 4)
+    folder = run / "features" / name
     return Features(folder, data, views, bytes_per_clip, int(settings.data.memory_gb * 1e9 // bytes_per_clip))
 
 
@@ -258,7 +290,8 @@ def compute_features(
     """Compute what is missing, clip by clip, in evaluation mode; returns the number of frames encoded.
 
     `pictures` turns flow (B, T, C, H, W) into the network's pictures; `each` is called after each clip and may raise
-    to stop: what was written stays, and the next call continues behind it.
+    to stop: what was written stays, and the next call continues behind it. Raises WeightsError where features are not
+    finite.
     """
     model = model.to(device).eval()
     encoded = 0
@@ -266,13 +299,19 @@ def compute_features(
         flow = features.data.batch([index]).to(device).float()
         variants = [flow, mirror(flow)][: features.views]
         frames = torch.cat([pictures(variant) for variant in variants]).flatten(0, 1)
-        with torch.autocast(device.type, torch.bfloat16, enabled=settings.encoder.precision == "bf16"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.run.precision == "bf16"):
             found = torch.cat([model.frozen_features(part) for part in frames.split(32)])
+        if not found.isfinite().all():
+            source = settings.model.pretrained or "the encoder's random weights"
+            raise WeightsError(
+                f"{source}: the features of {name_of(features.data.keys[index])} are not finite; give other weights as "
+                "model.pretrained"
+            )
         encoded += len(frames)
-        stored = found.to(torch.bfloat16 if settings.encoder.precision == "bf16" else torch.float32)
+        stored = found.to(torch.bfloat16 if settings.run.precision == "bf16" else torch.float32)
         stored = stored.unflatten(0, (features.views, features.data.frames)).cpu().contiguous()
         with whole_file(features.path(index)) as part:
-            header = {"slstt": json.dumps([features.data.prints[index], features.views])}
+            header = {"slstt": json.dumps([features.data.fingerprints[index], features.views])}
             save_file({"features": stored}, part, metadata=header)
         each()
     return encoded

@@ -1,27 +1,37 @@
 """A leave-one-subject-out run's work: one fold from its lock to its `predictions.csv`."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
+from slstt import workers
 from slstt.config.train import TrainConfig, roots
 from slstt.errors import ConfigError, DataError
 from slstt.evaluation.predictions import Predictions, write_predictions
-from slstt.files import write_csv, write_text
+from slstt.files import locked, write_csv, write_text
 from slstt.flow.flow_files import read_manifest
 from slstt.models.slstt import SLSTT
 from slstt.training.checkpoint import Row, remove_checkpoints
 from slstt.training.classifiers import classify_fold
-from slstt.training.folds import Fold, audit
+from slstt.training.folds import Fold, audit, leave_one_subject_out, with_validation
 from slstt.training.inputs import Features, FlowData, FlowInputs, FrozenFeatures, open_features, read_data
-from slstt.training.run_folder import fold_folder, is_done, locked
-from slstt.training.trainer import FoldFailed, Inputs, Trained, make_slstt, train_fold, write_history
+from slstt.training.run_folder import fold_folder, is_done
+from slstt.training.trainer import (
+    Callbacks,
+    FoldFailed,
+    FoldSetup,
+    Inputs,
+    Trained,
+    make_slstt,
+    train_fold,
+    write_history,
+)
 
 PEEK_COLUMNS = ("epoch", "dataset", "subject", "clip", "true_label", "predicted_label")
 FAILURE = "failure.txt"
@@ -48,6 +58,41 @@ class TrainingJob:
     device: str
     wait: float | None = 0.0
     """Seconds to wait for a fold that another process holds; None for ever."""
+
+
+def make_folds(settings: TrainConfig, data: FlowData) -> list[Fold]:
+    """All folds of a run, sorted by name."""
+    folds = leave_one_subject_out(data.keys)
+    if settings.selection.method == "inner":
+        return [with_validation(fold, data.keys, settings.selection.subjects, settings.run.seed) for fold in folds]
+    return folds
+
+
+def worker_count(settings: TrainConfig, folds: int, device: str) -> int:
+    """How many processes: as configured, or one per GPU, or the cores this process may use / threads_per_fold."""
+    wanted = settings.run.workers
+    if wanted is None:
+        wanted = torch.cuda.device_count() if device == "cuda" else workers.cores() // settings.run.threads_per_fold
+    return max(1, min(wanted, folds))
+
+
+def where_to_train(job: TrainingJob, folds: int) -> workers.Where:
+    """`run.executor` for so many folds."""
+    run = job.settings.run
+    if run.executor == "processes":
+        return workers.OnProcesses(worker_count(job.settings, folds, job.device))
+    if run.executor == "ray":
+        ray = run.ray
+        return workers.OnRay(ray.address, "run.ray.address", job.run, run.workers, ray.cpus_per_fold, ray.gpus_per_fold)
+    return workers.Here()
+
+
+def make_work(worker: workers.Worker, job: TrainingJob, data: FlowData | None = None) -> Callable[[str], FoldOutcome]:
+    """The function that a worker applies to each fold's name; it sends finished epochs (int) and remarks (str)."""
+    if job.device == "cuda":
+        job = replace(job, device=f"cuda:{worker.place % torch.cuda.device_count()}")
+    trainer = FoldTrainer(job, data)
+    return lambda name: trainer.train(name, worker.stop, worker.send, worker.send)
 
 
 class FoldTrainer:
@@ -84,25 +129,21 @@ class FoldTrainer:
             try:
                 stack.enter_context(locked(folder / ".lock", wait=self.job.wait, busy=f"{name} is busy"))
             except ConfigError:
-                return FoldOutcome(name, "busy", "another process is training it")
+                return FoldOutcome(name, "busy", "another process is training it; run the same command again later")
             if is_done(run, name):
                 return FoldOutcome(name, "done")
             for stale in folder.glob(".*.part"):
                 stale.unlink(missing_ok=True)
-            board = stack.enter_context(_board(folder)) if self.settings.run.tensorboard else None
 
-            def heard(epoch: int, row: Row) -> None:
+            def on_epoch(epoch: int, row: Row) -> None:
                 report(epoch)
-                if board is not None:
-                    for name, value in row.items():
-                        board.add_scalar(name, value, epoch)
 
             try:
-                inputs = self._inputs(fold)
+                setup = FoldSetup(fold, self.data, self.settings, self._inputs(fold), folder, self.device)
                 if self.settings.classifier.trained_at_once:
-                    trained = classify_fold(fold, self.data, self.settings, inputs, self.device)
+                    trained = classify_fold(setup)
                 else:
-                    trained = train_fold(fold, self.data, self.settings, inputs, folder, self.device, stop, heard, say)
+                    trained = train_fold(setup, Callbacks(stop, on_epoch, say))
             except (FoldFailed, torch.OutOfMemoryError) as error:
                 reason = " ".join(str(error).split())
                 write_text(folder / FAILURE, reason + "\n")
@@ -125,11 +166,11 @@ class FoldTrainer:
         keys = [data.keys[i] for i in fold.test]
         true = [classes[data.labels[i]] for i in fold.test]
         predicted = [classes[i] for i in trained.probabilities.argmax(1)]
-        write_history(folder, trained.progressed.history)
+        write_history(folder, trained.history.epochs)
         if settings.run.peek:
             rows = [
                 (epoch, *key, label, classes[guess])
-                for epoch, guesses in enumerate(trained.progressed.peek, start=1)
+                for epoch, guesses in enumerate(trained.history.peek, start=1)
                 for key, label, guess in zip(keys, true, guesses, strict=True)
             ]
             write_csv(folder / "peek.csv", PEEK_COLUMNS, rows)
@@ -143,8 +184,7 @@ class FoldTrainer:
         predictions = Predictions(classes, tuple(keys), tuple(true), tuple(predicted), trained.probabilities)
         write_predictions(folder / "predictions.csv", predictions)
         (folder / FAILURE).unlink(missing_ok=True)
-        if not settings.run.keep_checkpoints:
-            remove_checkpoints(folder)
+        remove_checkpoints(folder)
 
     def _header(self, fold: Fold) -> dict[str, str]:
         """What a model file says beside its sizes: enough to feed it and to read its answers."""
@@ -158,21 +198,12 @@ class FoldTrainer:
             "normalize": data.normalize,
             "frames": str(self.data.frames),
         }
-        if data.kind == "cache" and (made := read_manifest(roots(data)[0])):
-            header["preprocessing"] = json.dumps(next(iter(made.values()))["settings"])
+        if data.kind == "cache":
+            # All data sets of a run have the same settings; one folder may hold others besides.
+            found = (read_manifest(root).get(self.data.keys[0][0]) for root in roots(data))
+            if entry := next(filter(None, found), None):
+                header["preprocessing"] = json.dumps(entry["settings"])
         if data.normalize == "train":
             mean, deviation = self.data.statistics(fold.train, data.encoding)
             header |= {"mean": json.dumps(mean.tolist()), "deviation": json.dumps(deviation.tolist())}
         return header
-
-
-@contextmanager
-def _board(folder: Path) -> Iterator[Any]:
-    """TensorBoard's writer for one fold."""
-    from torch.utils.tensorboard import SummaryWriter
-
-    writer = SummaryWriter(folder / "tensorboard")
-    try:
-        yield writer
-    finally:
-        writer.close()

@@ -42,48 +42,65 @@ def loss_sum(
 
 
 def make_optimizer(model: nn.Module, training: Training) -> torch.optim.Optimizer:
-    """SGD or AdamW over the parameters that learn, in torch's fused form. AdamW decays matrices and kernels only."""
+    """SGD or AdamW over the parameters that learn, in torch's fused form."""
+    if training.optimizer == "adamw":
+        return adamw(model, training.learning_rate, training.weight_decay)
+    return torch.optim.SGD(
+        [p for p in model.parameters() if p.requires_grad],
+        lr=training.learning_rate,
+        momentum=training.momentum,
+        weight_decay=training.weight_decay,
+        fused=True,
+    )
+
+
+def adamw(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW over the parameters that learn; it decays matrices and kernels only, not norms, biases and tokens."""
     learning = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    if training.optimizer == "sgd":
-        return torch.optim.SGD(
-            [p for _, p in learning],
-            lr=training.learning_rate,
-            momentum=training.momentum,
-            weight_decay=training.weight_decay,
-            fused=True,
-        )
     plain = [p for name, p in learning if p.dim() < 2 or name.endswith(("positions", "class_token"))]
     decayed = [p for name, p in learning if not (p.dim() < 2 or name.endswith(("positions", "class_token")))]
-    groups = [{"params": decayed, "weight_decay": training.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=training.learning_rate, fused=True)
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate, fused=True)
 
 
 def learning_rate(training: Training, epoch: float | int) -> float:
     """The learning rate at `epoch`, counted in passes from 0 and with the steps as fractions."""
-    top = training.learning_rate
-    if epoch < training.warmup_epochs:
-        return top * (epoch + 1e-3) / training.warmup_epochs  # never exactly zero, or the first step would be lost
-    match training.schedule:
-        case "step":
-            return top * training.step_factor ** int(epoch // training.step_epochs)
-        case "cosine":
-            share = (epoch - training.warmup_epochs) / (training.epochs - training.warmup_epochs)
-            return top * (1 + math.cos(math.pi * share)) / 2
-        case _:
-            return top
+    top, warmup = training.learning_rate, training.warmup_epochs
+    if training.schedule == "cosine":
+        return warmup_cosine(top, epoch, warmup, training.epochs)
+    if epoch < warmup:
+        return _rising(top, epoch, warmup)
+    return top * training.step_factor ** int(epoch // training.step_epochs) if training.schedule == "step" else top
+
+
+def warmup_cosine(top: float, at: float | int, warmup: float | int, end: float | int) -> float:
+    """A learning rate that rises to `top` until `warmup` and then falls to zero at `end` as a cosine does."""
+    if at < warmup:
+        return _rising(top, at, warmup)
+    return top * (1 + math.cos(math.pi * (at - warmup) / (end - warmup))) / 2
+
+
+def _rising(top: float, at: float | int, warmup: float | int) -> float:
+    return top * (at + 1e-3) / warmup  # never exactly zero, or the first step would be lost
 
 
 class Average:
-    """Exponential moving average of the parameters that learn; the decay grows to `decay`, so early steps fade soon."""
+    """Exponential moving average of a network's numbers; the decay grows to `decay`, so early steps fade soon.
 
-    def __init__(self, parameters: Iterable[tuple[str, Tensor]], decay: float) -> None:
+    Whole numbers (how many batches BatchNorm has seen) are taken as they are.
+    """
+
+    def __init__(self, tensors: Iterable[tuple[str, Tensor]], decay: float) -> None:
         self.decay, self.steps = decay, 0
-        self.values = {name: p.detach().clone() for name, p in parameters}
+        self.values = {name: tensor.detach().clone() for name, tensor in tensors}
 
     @torch.no_grad()
-    def update(self, parameters: Iterable[tuple[str, Tensor]]) -> None:
-        """Move the average towards the parameters, after each step."""
+    def update(self, tensors: Iterable[tuple[str, Tensor]]) -> None:
+        """Move the average towards the tensors, after each step."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        for name, p in parameters:
-            self.values[name].lerp_(p.detach(), 1 - decay)
+        for name, tensor in tensors:
+            if tensor.is_floating_point():
+                self.values[name].lerp_(tensor.detach(), 1 - decay)
+            else:
+                self.values[name].copy_(tensor)

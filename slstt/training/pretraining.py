@@ -20,16 +20,14 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-import yaml
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from slstt import __version__
-from slstt.config.load import differing_keys, dump_config
+from slstt.config.load import CONFIG, differing_keys, dump_config, settings_in
 from slstt.config.pretrain import PretrainConfig
-from slstt.config.train import Training
-from slstt.datasets.synthetic.flow_fields import FIELD_UNITS, FieldSettings, combinations, draw
-from slstt.errors import ConfigError, DataError
+from slstt.datasets.synthetic.flow_fields import FIELD_UNITS, combinations, draw
+from slstt.errors import ConfigError
 from slstt.evaluation.metrics import uf1_of
 from slstt.files import sha256, write_csv, write_json, write_text
 from slstt.flow.encoding import encode, normalize_each
@@ -38,8 +36,8 @@ from slstt.models.slstt import SLSTT
 from slstt.progress import Progress
 from slstt.training.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
 from slstt.training.folds import seed_of
-from slstt.training.optimization import Average, learning_rate, make_optimizer
-from slstt.training.stopping import Stop
+from slstt.training.optimization import Average, adamw, warmup_cosine
+from slstt.workers import Stop
 
 PRESENT = 0.1
 """Intensity (0..1) from which a unit counts as present."""
@@ -75,16 +73,18 @@ class Source:
         equal = math.lcm(*(len(chosen) for chosen in fields.classes.values()))
         emotions = [(e, k) for k, c in enumerate(fields.classes.values()) for e in c * (equal // len(c))]
         self.class_of = np.array([k for _, k in emotions])
-        self.fields = FieldSettings(
-            resolution=settings.model.image_size,
-            emotions=tuple(e for e, _ in emotions),
-            scaled=settings.encoding == "flow_map",
-            **fields.model_dump(exclude={"classes"}),
-        )
+        self.emotions = tuple(e for e, _ in emotions)
 
     def batch(self, count: int, *names: object) -> Batch:
         """`count` fields that follow from run.seed and `names` alone."""
-        drawn = draw(self.fields, count, seed_of(self.settings.run.seed, "fields", *names))
+        drawn = draw(
+            self.settings.fields,
+            count,
+            seed_of(self.settings.run.seed, "fields", *names),
+            resolution=self.settings.model.image_size,
+            emotions=self.emotions,
+            scaled=self.settings.encoding == "flow_map",
+        )
         maps = torch.from_numpy(drawn.maps)
         if self.settings.encoding == "flow_map":
             pictures = 2 * maps - 1  # as slstt.datasets.flow_maps centres the published ones
@@ -133,15 +133,7 @@ def pretrain(
     training, device = settings.training, torch.device(settings.run.device)
     source = Source(settings)
     model = make(settings).to(device)
-    recipe = Training(
-        epochs=training.steps,
-        warmup_epochs=training.warmup_steps,
-        optimizer="adamw",
-        learning_rate=training.learning_rate,
-        weight_decay=training.weight_decay,
-        schedule="cosine",
-    )
-    optimizer = make_optimizer(model, recipe)
+    optimizer = adamw(model, training.learning_rate, training.weight_decay)
     average = Average(model.named_parameters(), training.average)
     state, remarks = load_checkpoint(folder)
     for remark in remarks:
@@ -159,7 +151,7 @@ def pretrain(
     while step < training.steps:
         batch = source.batch(training.batch_size, "step", step)
         torch.manual_seed(seed_of(settings.run.seed, "drop path", step))
-        rate = learning_rate(recipe, step)
+        rate = warmup_cosine(training.learning_rate, step, training.warmup_steps, training.steps)
         for group in optimizer.param_groups:
             group["lr"] = rate
         loss = _loss(model, batch, settings, device)
@@ -240,7 +232,7 @@ def _state(
     }
 
 
-MODEL, CONFIG, SCORES, HISTORY = "model.safetensors", "config.resolved.yaml", "scores.json", "history.csv"
+MODEL, SCORES, HISTORY = "model.safetensors", "scores.json", "history.csv"
 
 
 def check(settings: PretrainConfig, folder: Path) -> list[str]:
@@ -309,17 +301,11 @@ def refuse_other(settings: PretrainConfig, folder: Path) -> None:
     """Raise ConfigError where `folder` holds something else than an equal run."""
     if not folder.exists():
         return
-    path = folder / CONFIG
-    if not path.exists():
+    if not (folder / CONFIG).exists():
         if any(not file.name.startswith(".") for file in folder.iterdir()):
             raise ConfigError(f"{folder}: holds other things than a pretraining; choose another --out")
         return
-    try:
-        theirs = PretrainConfig.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).model_dump(mode="json")
-    except (ValueError, TypeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: not the settings of this version; choose another --out") from error
-    except OSError as error:
-        raise DataError(f"{path}: unreadable ({error.strerror})") from error
+    theirs = settings_in(folder, PretrainConfig).model_dump(mode="json")
     ours = settings.model_dump(mode="json")
     for values in (ours, theirs):
         del values["run"]["checkpoint_seconds"]

@@ -1,6 +1,7 @@
 """One start of `slstt-train`: what must hold beforehand, the folds, and the result at the end."""
 
 import importlib.util
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,21 +11,21 @@ import torch
 
 from slstt.config.train import TrainConfig
 from slstt.errors import ConfigError, DataError
-from slstt.evaluation.attention import AttentionInput
 from slstt.evaluation.metrics import confusion, summary, uf1_of
 from slstt.evaluation.predictions import read_predictions
-from slstt.evaluation.run import EvaluatedRun, fold_files
+from slstt.evaluation.run import EvaluatedRun
+from slstt.evaluation.saliency import AttentionInput
 from slstt.evaluation.tables import as_text, score_table
+from slstt.files import locked
 from slstt.models.model_file import load_model
 from slstt.models.slstt import SLSTT, set_trainable
 from slstt.progress import Progress
-from slstt.training.executors import run_folds
-from slstt.training.folds import Fold, audit, choose, make_folds
-from slstt.training.inputs import FlowData, FlowInputs, compute_features, open_features, read_data
-from slstt.training.loso import TrainingJob
-from slstt.training.run_folder import begin, fold_folder, is_done, locked, pool_finished
-from slstt.training.stopping import Stop
+from slstt.training.folds import Fold, audit, choose
+from slstt.training.inputs import FlowData, FlowInputs, compute_features, open_features, protocol_lines, read_data
+from slstt.training.loso import FoldOutcome, TrainingJob, make_folds, make_work, where_to_train
+from slstt.training.run_folder import begin, fold_folder, is_done, pool_finished
 from slstt.training.trainer import make_slstt
+from slstt.workers import Died, Here, Stop, at_work
 
 ORPHAN_SECONDS = 60.0
 """How long the only command at a run waits for a fold: a worker of a killed predecessor may still be saving it.
@@ -46,8 +47,6 @@ def machine_problems(settings: TrainConfig) -> list[str]:
         found.append(f"'run.device': {settings.run.device}, but torch sees no GPU; use run.device=cpu or auto")
     if settings.run.executor == "ray" and importlib.util.find_spec("ray") is None:
         found.append("'run.executor': ray is not installed; pip install 'slstt[ray]'")
-    if settings.run.tensorboard and importlib.util.find_spec("tensorboard") is None:
-        found.append("'run.tensorboard': TensorBoard is not installed; pip install 'slstt[tensorboard]'")
     return found
 
 
@@ -75,7 +74,10 @@ def train(
     stop: Stop,
     quiet: bool,
 ) -> int:
-    """Train what is not done, pool, print; returns the exit code. Raises KeyboardInterrupt after a good early end."""
+    """Train what is not done, pool, print; returns the exit code: 1 where a chosen fold failed or was left.
+
+    Raises KeyboardInterrupt after a good early end.
+    """
     if settings.model.pretrained is not None:
         from slstt.models.model_file import find_weights
 
@@ -85,6 +87,9 @@ def train(
     chosen = choose(folds, wanted, shard)
     for fold in folds:
         audit(fold, data.keys, fold.train)
+    if not quiet:
+        for line in protocol_lines(data, settings.data.protocol):
+            print(f"protocol {settings.data.protocol}: {line}", file=sys.stderr)
     partial = wanted is not None or shard is not None
     device = device_of(settings)
     with ExitStack() as stack:
@@ -97,14 +102,15 @@ def train(
         job = TrainingJob(settings, run, tuple(folds), data.fingerprint, device, patience)
         failed = _train_folds(job, data, folds, chosen, stop, quiet)
         pooled, unfinished = pool_finished(run, folds)
-    if stop() and sum(not is_done(run, fold.name) for fold in chosen) > failed:
+    left = sum(not is_done(run, fold.name) for fold in chosen)
+    if stop() and left > failed:
         raise KeyboardInterrupt
     if pooled is not None:
         count = len(folds) - len(unfinished)
         title = f"PARTIAL: {count} of {len(folds)} folds" if unfinished else f"All {count} folds"
         print(as_text(score_table(summary(pooled, settings.data.protocol, settings.selection.method), title)))
         print(f"\nreport and figures: slstt-eval {run}", flush=True)
-    return 1 if failed else 0
+    return 1 if left else 0
 
 
 def prepare_features(settings: TrainConfig, data: FlowData, run: Path, device: torch.device, quiet: bool) -> int:
@@ -141,19 +147,38 @@ def _train_folds(
             steps.advance(epoch - reached[name], fold=name)
             reached[name] = epoch
 
+        def heard(name: str, message: int | str) -> None:
+            if isinstance(message, int):
+                report(name, message)
+            else:
+                bar.say(message)
+
+        def again(died: Died) -> None:
+            bar.say(f"{died.task}: its process died ({died.how}); continuing from its last checkpoint")
+
+        where = where_to_train(job, len(todo))
+        arguments = (job, data) if isinstance(where, Here) else (job,)  # elsewhere each worker reads the data itself
+        attempts = 1 + job.settings.run.ray.retries if job.settings.run.executor == "ray" else 2
         stop.graceful = True
-        for outcome in run_folds(job, todo, data, stop, report, bar.say):
-            match outcome.status:
-                case "done":
-                    matrix += _confusion(job.run, outcome.name, data.classes)
-                    report(outcome.name, epochs)
-                    bar.advance(1, uf1=f"{float(uf1_of(matrix)):.3f}")
-                case "failed":
-                    failed += 1
-                    bar.say(f"{outcome.name}: failed: {outcome.reason}")
-                    bar.advance(0, failed=failed)
-                case "busy":
-                    bar.say(f"{outcome.name}: {outcome.reason}")
+        with at_work(
+            make_work, arguments, todo, where, stop=stop, heard=heard, again=again, saves=True, attempts=attempts
+        ) as ended:
+            for one in ended:
+                if isinstance(one, Died):
+                    outcome = FoldOutcome(one.task, "failed", f"its process died {attempts} times ({one.how})")
+                else:
+                    outcome = one.result
+                match outcome.status:
+                    case "done":
+                        matrix += _confusion(job.run, outcome.name, data.classes)
+                        report(outcome.name, epochs)
+                        bar.advance(1, uf1=f"{float(uf1_of(matrix)):.3f}")
+                    case "failed":
+                        failed += 1
+                        bar.say(f"{outcome.name}: failed: {outcome.reason}")
+                        bar.advance(0, failed=failed)
+                    case "busy":
+                        bar.say(f"{outcome.name}: {outcome.reason}")
     return failed
 
 
@@ -171,7 +196,7 @@ def shown_clips(run: EvaluatedRun, quiet: bool = False) -> Iterator[AttentionInp
 
     Raises DataError where the run kept no models (`run.save_models`), no settings, or where its data is gone.
     """
-    models = fold_files(run, "model.safetensors")
+    models = {path.parent.name: path for path in run.fold_files("model.safetensors")}
     if not models or not run.settings:
         raise DataError(
             f"{run.folder}: holds no models of its folds (folds/*/model.safetensors); "

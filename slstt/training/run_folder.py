@@ -4,33 +4,28 @@
 everything that determines the result, or it is refused with the list of differences.
 """
 
-import fcntl
 import json
-import os
 import platform
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from slstt import __version__
-from slstt.config.load import differing_keys, dump_config
+from slstt.config.load import CONFIG, differing_keys, dump_config, settings_in
 from slstt.config.train import TrainConfig, identity
 from slstt.errors import ConfigError, DataError
 from slstt.evaluation.predictions import Predictions, pool, read_predictions, write_predictions
-from slstt.files import write_json, write_text
+from slstt.files import locked, write_json, write_text
 from slstt.training.folds import Fold
 from slstt.training.inputs import FlowData
 
-CONFIG, FOLDS, ENVIRONMENT, PREDICTIONS = "config.resolved.yaml", "folds.json", "environment.json", "predictions.csv"
+FOLDS, ENVIRONMENT, PREDICTIONS = "folds.json", "environment.json", "predictions.csv"
 
 
 def fold_folder(run: Path, name: str) -> Path:
@@ -46,32 +41,31 @@ def is_done(run: Path, name: str) -> bool:
 def differences(run: Path, settings: TrainConfig, data: FlowData) -> list[str]:
     """What keeps this start from continuing the run in `run`, one line each; [] for a new or an equal run.
 
-    Raises ConfigError where the folder holds something else than a run, DataError where its files are unreadable.
+    Raises ConfigError where the folder holds something else than a run or its settings are damaged, DataError where
+    its folds.json is.
     """
     if not run.exists():
         return []
     if not run.is_dir():
         raise ConfigError(f"{run}: is a file; choose another --out")
     if not (run / CONFIG).exists():
-        if others := sorted(path.name for path in run.iterdir() if not path.name.startswith(".")):
+        held = sorted(path.name for path in run.iterdir() if not path.name.startswith("."))
+        if others := [name for name in held if name not in (FOLDS, ENVIRONMENT)]:
             raise ConfigError(f"{run}: holds other things than a run ({', '.join(others[:3])}); choose another --out")
         return []
-    try:
-        theirs = identity(TrainConfig.model_validate(yaml.safe_load((run / CONFIG).read_text(encoding="utf-8"))))
-    except (ValueError, TypeError, yaml.YAMLError) as error:
-        raise ConfigError(
-            f"{run / CONFIG}: not the settings of this version ({' '.join(str(error).split())[:200]}); "
-            "choose another --out"
-        ) from error
-    found = differing_keys(identity(settings), theirs)
-    if (run / FOLDS).exists():
-        try:
-            written = json.loads((run / FOLDS).read_text(encoding="utf-8"))["data"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{run / FOLDS}: unreadable ({error}); delete it, it is written again") from error
-        if written != data.fingerprint:
-            found.append(f"data: the clips or their flow are not those of the run ({written} -> {data.fingerprint})")
+    found = differing_keys(identity(settings), identity(settings_in(run, TrainConfig)))
+    if (run / FOLDS).exists() and (written := _data_in(run)) != data.fingerprint:
+        found.append(f"data: the clips or their flow are not those of the run ({written} -> {data.fingerprint})")
     return found
+
+
+def _data_in(run: Path) -> str:
+    """The fingerprint of the data that the run was started with."""
+    try:
+        return str(json.loads((run / FOLDS).read_text(encoding="utf-8"))["data"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{run / FOLDS}: unreadable ({reason}); delete it, it is written again") from error
 
 
 def refuse_differences(run: Path, found: Sequence[str]) -> None:
@@ -89,12 +83,15 @@ def begin(run: Path, settings: TrainConfig, data: FlowData, folds: Sequence[Fold
         refuse_differences(run, differences(run, settings, data))
         for stale in run.glob(".*.part"):
             stale.unlink(missing_ok=True)
+        # The settings come first: they alone say that the folder is a run, wherever this is interrupted.
+        if not (run / CONFIG).exists():
+            for stale in (FOLDS, ENVIRONMENT):
+                (run / stale).unlink(missing_ok=True)
+            write_text(run / CONFIG, dump_config(settings))
         if not (run / FOLDS).exists():
             write_json(run / FOLDS, _folds(settings, data, folds))
         if not (run / ENVIRONMENT).exists():
             write_json(run / ENVIRONMENT, environment(settings, device))
-        if not (run / CONFIG).exists():
-            write_text(run / CONFIG, dump_config(settings))
 
 
 def pool_finished(run: Path, folds: Sequence[Fold]) -> tuple[Predictions | None, list[str]]:
@@ -107,38 +104,6 @@ def pool_finished(run: Path, folds: Sequence[Fold]) -> tuple[Predictions | None,
         pooled = pool([read_predictions(fold_folder(run, name) / PREDICTIONS) for name in done])
         write_predictions(run / PREDICTIONS, pooled)
         return pooled, unfinished
-
-
-@contextmanager
-def locked(path: Path, shared: bool = False, wait: float | None = None, busy: str = "") -> Iterator[None]:
-    """Hold the lock file `path`; the kernel gives it back when this process ends, however it ends.
-
-    `wait` is in seconds, None for ever; afterwards ConfigError(`busy`). Raises DataError where it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise DataError(f"{path.parent}: cannot be written ({error.strerror}); choose another --out") from error
-    try:
-        until = None if wait is None else time.monotonic() + wait
-        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-        while True:
-            try:
-                fcntl.flock(handle, kind | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if until is not None and time.monotonic() >= until:
-                    raise ConfigError(busy) from None
-                time.sleep(0.05)
-            except OSError as error:
-                raise DataError(
-                    f"{path}: this file system offers no locks ({error.strerror}); mount it with flock or choose "
-                    "another --out"
-                ) from error
-        yield
-    finally:
-        os.close(handle)
 
 
 def environment(settings: TrainConfig, device: str) -> dict[str, Any]:

@@ -38,13 +38,41 @@ class FoldFailed(Exception):
 
 
 @dataclass(frozen=True)
+class FoldSetup:
+    """What one fold is trained with."""
+
+    fold: Fold
+    data: FlowData
+    settings: TrainConfig
+    inputs: Inputs
+    folder: Path
+    """Its checkpoints and history."""
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """What the training of a fold asks and tells."""
+
+    stop: Callable[[], bool] = lambda: False
+    """Asked after each step; once it says yes the state is saved."""
+    on_epoch: Callable[[int, Row], None] = lambda epoch, row: None
+    """Told the number of finished epochs and the last one's row of history.csv."""
+    say: Callable[[str], None] = lambda line: None
+    """Told remarks for the user."""
+
+
+SILENT = Callbacks()
+
+
+@dataclass(frozen=True)
 class Trained:
     """A finished fold."""
 
     model: nn.Module
     probabilities: np.ndarray
     """(N, K) float64 of the test clips, in the fold's order."""
-    progressed: FoldHistory
+    history: FoldHistory
     epoch: int
     """The epoch, from 1, whose weights predict."""
 
@@ -108,33 +136,23 @@ def _check_header(source: str, settings: TrainConfig, names: Sequence[str]) -> N
         raise ConfigError(*found)
 
 
-def train_fold(
-    fold: Fold,
-    data: FlowData,
-    settings: TrainConfig,
-    inputs: Inputs,
-    folder: Path,
-    device: torch.device,
-    stop: Callable[[], bool] = lambda: False,
-    report: Callable[[int, Row], None] = lambda epoch, row: None,
-    say: Callable[[str], None] = lambda line: None,
-) -> Trained | None:
-    """Train one fold from its last checkpoint in `folder`, or from the start.
+def train_fold(setup: FoldSetup, callbacks: Callbacks = SILENT) -> Trained | None:
+    """Train one fold from its last checkpoint, or from the start; None where it was asked to stop.
 
-    `stop` is asked after each step; once it says yes the state is saved and None returned. `report` hears the number
-    of finished epochs and the last one's row of history.csv. Raises FoldFailed where the loss is not finite, DataError
-    where something cannot be read or written.
+    Raises FoldFailed where the loss is not finite, DataError where something cannot be read or written.
     """
+    fold, data, settings, inputs = setup.fold, setup.data, setup.settings, setup.inputs
+    folder, device = setup.folder, setup.device
     torch.set_num_threads(settings.run.threads_per_fold)
     training, seed = settings.training, settings.run.seed
     model = make_model(settings, len(data.classes)).to(device)
     state = FoldState(model, training)
     found, remarks = load_checkpoint(folder)
     for remark in remarks:
-        say(remark)
+        callbacks.say(remark)
     if found is not None and found.get("format") == STATE_FORMAT:
         state.restore(found)
-    report(state.epoch, {})
+    callbacks.on_epoch(state.epoch, {})
 
     train_labels = [data.labels[i] for i in fold.train]
     weights = class_weights(train_labels, len(data.classes)) if training.balance == "loss" else None
@@ -154,10 +172,10 @@ def train_fold(
                 group["lr"] = learning_rate(training, state.epoch + state.step / len(steps))
             targets = torch.tensor([data.labels[i] for i in indices], device=device)
             one_step(state, inputs.training(raw, generator), inputs.forward, targets, weights, settings)
-            stopping = stop()
+            stopping = callbacks.stop()
             if stopping or time.monotonic() - saved >= settings.run.checkpoint_seconds:
                 save_checkpoint(folder, state.to_checkpoint(generator))
-                write_history(folder, state.progressed.history)
+                write_history(folder, state.history.epochs)
                 saved = time.monotonic()
             if stopping:
                 return None
@@ -168,11 +186,11 @@ def train_fold(
         }
         if fold.validation or settings.run.peek:
             with state.averaged():
-                row |= _look(state, fold, data, settings, inputs, device)
+                row |= _validate(state, setup)
         state.finish_epoch(row)
-        report(state.epoch, row)
+        callbacks.on_epoch(state.epoch, row)
 
-    epoch, best = training.epochs, state.progressed.best
+    epoch, best = training.epochs, state.history.best
     if best is not None:
         epoch = best["epoch"]
         state.load(best["weights"])
@@ -181,7 +199,7 @@ def train_fold(
     probabilities, _ = predict(model, inputs, fold.test, settings, device)
     if not np.isfinite(probabilities).all():
         raise FoldFailed("the predictions are not finite; lower training.learning_rate or set training.clip_norm")
-    return Trained(model, probabilities, state.progressed, epoch)
+    return Trained(model, probabilities, state.history, epoch)
 
 
 def write_history(folder: Path, history: Sequence[Row]) -> None:
@@ -211,37 +229,54 @@ def one_step(
     weights: Tensor,
     settings: TrainConfig,
 ) -> None:
-    """One optimizer step on one batch, in `accumulate` pieces whose gradients add up to the whole batch's."""
-    training, whole, total = settings.training, weights[targets].sum(), 0.0
+    """One optimizer step on one batch."""
+    training = settings.training
     state.optimizer.zero_grad(set_to_none=True)
-    for part, wanted in zip(x.chunk(training.accumulate), targets.chunk(training.accumulate), strict=True):
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=settings.run.precision == "bf16"):
-            logits = forward(state.model, part)
-        loss = loss_sum(logits, wanted, weights, training.label_smoothing) / whole
-        loss.backward()
-        total += loss.item()
-    if not math.isfinite(total):
+    loss = add_gradients(state.model, x, forward, targets, weights, settings)
+    if not math.isfinite(loss):
         raise FoldFailed(
-            f"the loss is {total} in epoch {state.epoch + 1}, step {state.step + 1}; "
+            f"the loss is {loss} in epoch {state.epoch + 1}, step {state.step + 1}; "
             "lower training.learning_rate or set training.clip_norm"
         )
     if training.clip_norm is not None:
         torch.nn.utils.clip_grad_norm_([p for _, p in state.learning()], training.clip_norm)
     state.optimizer.step()
     if state.average is not None:
-        state.average.update(state.learning())
+        state.average.update(state.changing())
+    whole = float(weights[targets].sum())
     state.step += 1
-    state.losses += total * float(whole)
-    state.weight += float(whole)
+    state.losses += loss * whole
+    state.weight += whole
 
 
-def _look(
-    state: FoldState, fold: Fold, data: FlowData, settings: TrainConfig, inputs: Inputs, device: torch.device
-) -> Row:
+def add_gradients(
+    model: nn.Module,
+    x: Tensor,
+    forward: Callable[[Any, Tensor], Tensor],
+    targets: Tensor,
+    weights: Tensor,
+    settings: TrainConfig,
+) -> float:
+    """Add one batch's gradients to the model's, in `accumulate` pieces that sum up to the whole batch's.
+
+    Returns the loss.
+    """
+    training, whole, total = settings.training, weights[targets].sum(), 0.0
+    for part, wanted in zip(x.chunk(training.accumulate), targets.chunk(training.accumulate), strict=True):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=settings.run.precision == "bf16"):
+            logits = forward(model, part)
+        loss = loss_sum(logits, wanted, weights, training.label_smoothing) / whole
+        loss.backward()
+        total += loss.item()
+    return total
+
+
+def _validate(state: FoldState, setup: FoldSetup) -> Row:
     """After an epoch: the validation subjects' scores and the best epoch so far; the peek, which decides nothing."""
+    fold, data, settings, inputs, device = setup.fold, setup.data, setup.settings, setup.inputs, setup.device
     if settings.run.peek:
         probabilities, _ = predict(state.model, inputs, fold.test, settings, device)
-        state.progressed.peek.append(probabilities.argmax(1).tolist())
+        state.history.peek.append(probabilities.argmax(1).tolist())
     if not fold.validation:
         return {}
     probabilities, logits = predict(state.model, inputs, fold.validation, settings, device)
@@ -250,9 +285,9 @@ def _look(
     size = len(data.classes)
     cells = true.numpy() * size + probabilities.argmax(1)
     uf1 = float(uf1_of(np.bincount(cells, minlength=size * size).reshape(size, size)))
-    best = state.progressed.best
+    best = state.history.best
     # Few validation clips give many equal scores: among equals the lower loss decides, then the earlier epoch.
     if best is None or (uf1, -loss) > (best["uf1"], -best["loss"]):
         weights = state.weights()
-        state.progressed.best = {"epoch": state.epoch + 1, "uf1": uf1, "loss": loss, "weights": weights}
+        state.history.best = {"epoch": state.epoch + 1, "uf1": uf1, "loss": loss, "weights": weights}
     return {"inner_loss": loss, "inner_uf1": uf1}

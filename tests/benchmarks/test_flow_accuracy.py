@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from slstt.datasets.synthetic import Plan, render
-from slstt.datasets.synthetic.motion import look_up
-from slstt.errors import WeightsError
+from slstt.datasets.synthetic.clips import look_up
 from slstt.flow.interpolation import Rife
 from slstt.flow.optical_flow import onset_flow
 from slstt.images import write_image
@@ -144,11 +143,8 @@ def test_what_is_missing_is_named(benchmarks, only_given, tmp_path: Path, monkey
     assert leave.value.code == 2
 
 
-def test_halfway_measures_half_the_motion(benchmarks, portraits) -> None:
-    try:
-        rife = Rife.load()
-    except WeightsError as error:
-        pytest.skip(str(error))
+def test_halfway_measures_half_the_motion(benchmarks, portraits, official_rife) -> None:
+    rife = Rife.load(official_rife)
     motion, interpolation = benchmarks("known_motion"), benchmarks("interpolation")
     scenes = motion.portrait_scenes(portraits, 235, [2.0], 5, combinations=[(6, 12), (4,)])
     rows = list(interpolation.halfway(scenes, rife))

@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from slstt.cli import command
+from slstt import cli
 from slstt.errors import CheckpointError, ConfigError, DataError, SlsttError, WeightsError
-from slstt.training.stopping import Stop
+from slstt.workers import Stop
 
 
 def run(body, argv=()) -> int:
-    return command.run(command.parser("slstt-x", "does x", "  slstt-x"), body, list(argv))
+    return cli.run(cli.parser("slstt-x", "does x", "  slstt-x"), body, list(argv))
 
 
 def raising(error: BaseException):
@@ -78,8 +78,8 @@ def test_a_batch_systems_signal_is_an_interrupt_while_the_command_runs(
 
 LEAVING = """
 import os, sys
-from slstt.cli import command
-code = command.run(command.parser("slstt-x", "does x", "  slstt-x"), lambda arguments: 0, None)
+from slstt import cli
+code = cli.run(cli.parser("slstt-x", "does x", "  slstt-x"), lambda arguments: 0, None)
 os.kill(os.getpid(), NUMBER)
 sys.exit(code)
 """

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import onnxruntime
 import pytest
 import torch
 
@@ -11,13 +12,15 @@ from slstt.models.model_file import SYNTHETIC, load_model
 
 
 def test_the_default_weights_become_a_file_others_can_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["default", "--out", str(tmp_path), "--format", "torch", "--quiet"]) == 0
+    assert main(["default", "--out", str(tmp_path), "--quiet"]) == 0
     assert "1 file(s)" in capsys.readouterr().out
-    run = torch.export.load(tmp_path / f"{SYNTHETIC.stem}.pt2").module()
-    about = json.loads((tmp_path / f"{SYNTHETIC.stem}.pt2.json").read_text())
+    session = onnxruntime.InferenceSession(str(tmp_path / f"{SYNTHETIC.stem}.onnx"))
+    about = json.loads((tmp_path / f"{SYNTHETIC.stem}.onnx.json").read_text())
     size = int(about["image_size"])
     x = torch.randn(4, int(about["frames"]), 3, size, size, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(run(x), load_model(SYNTHETIC)(x), atol=1e-4, rtol=0)
+    (found,) = session.run(None, {"pictures": x.numpy()})
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(found), load_model(SYNTHETIC)(x), atol=1e-4, rtol=0)
     assert float(about["largest_difference"]) <= 1e-4
 
 
@@ -37,7 +40,7 @@ def test_what_is_wrong_is_one_line_and_code_3(what: str, tmp_path: Path, capsys:
         "not a model": (str(tmp_path / "text.txt"), "out", "text.txt"),
         "out is a file": ("default", "text.txt", "--out must name a folder"),
     }[what]
-    assert main([weights, "--out", str(tmp_path / out), "--format", "torch"]) == 3
+    assert main([weights, "--out", str(tmp_path / out)]) == 3
     error = capsys.readouterr().err.strip()
     assert line in error
     assert len(error.splitlines()) == 1

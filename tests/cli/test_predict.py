@@ -13,15 +13,20 @@ import urllib.parse
 from html.parser import HTMLParser
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
+from videos import encode
 
 from slstt.cli.predict import main
-from slstt.datasets.synthetic.recordings import SyntheticRecording, draw_recording
+from slstt.datasets.synthetic.recordings import SyntheticRecording, draw_recording, write_video
 from slstt.models.model_file import save_model
 from slstt.models.slstt import SLSTT
 from slstt.prediction import run as predict
+from slstt.prediction.classify import PredictConfig, find_classifier
+from slstt.prediction.recording import open_recordings
+from slstt.prediction.run import GivenInterval
 
 Capture = pytest.CaptureFixture[str]
 NAME = "<b>me & you.avi"
@@ -40,25 +45,16 @@ def frames(drawn: SyntheticRecording) -> np.ndarray:
     return np.stack([picture for _, picture in drawn.frames()])
 
 
-def video(path: Path, frames: np.ndarray, rate: float = 100.0) -> Path:
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), rate, frames.shape[2:0:-1])
-    writer.set(cv2.VIDEOWRITER_PROP_QUALITY, 95)
-    for frame in frames:
-        writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-    writer.release()
-    return path
-
-
 def faceless(path: Path) -> Path:
     noise = np.random.default_rng(0).integers(0, 255, (12, 120, 160, 3), np.uint8)
-    return video(path, noise)
+    return write_video(path, noise, 100)
 
 
 @pytest.fixture(scope="module")
 def finished(frames: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(the recording, the folder that the command left), with a name that means something in HTML."""
     folder = tmp_path_factory.mktemp("predicted")
-    path = video(folder / NAME, frames)
+    path = write_video(folder / NAME, frames, 100)
     assert main([str(path), "--out", str(folder / "out"), "--video", "--quiet"]) == 0
     return path, folder / "out"
 
@@ -131,16 +127,15 @@ def test_the_annotated_video_has_every_frame_and_marks_the_interval(
     drawn: SyntheticRecording, finished: tuple[Path, Path]
 ) -> None:
     (path,) = finished[1].glob("annotated.*")
-    opened, pictures = cv2.VideoCapture(str(path)), []
-    while (read := opened.read())[0]:
-        pictures.append(read[1])
+    with av.open(str(path)) as opened:
+        assert float(opened.streams.video[0].average_rate or 0) == pytest.approx(100, abs=0.1)
+        pictures = [frame.to_ndarray(format="rgb24") for frame in opened.decode(video=0)]
     assert len(pictures) == drawn.count
-    assert opened.get(cv2.CAP_PROP_FPS) == pytest.approx(100, abs=0.1)
     result = json.loads((finished[1] / "result.json").read_text())
     assert path.name in result["files"] and result["note"].startswith(f"{path.name}: ")
 
     def orange(picture: np.ndarray) -> int:
-        blue, green, red = (picture[:240, :, c].astype(int) for c in range(3))
+        red, green, blue = (picture[:240, :, c].astype(int) for c in range(3))
         return int(((red > 150) & (green < 140) & (blue < 90)).sum())
 
     assert orange(pictures[drawn.micro[0].apex]) > 300
@@ -158,7 +153,7 @@ def test_a_finished_recording_is_kept_and_a_changed_setting_does_only_what_it_mu
     def not_again(*_: object) -> None:
         raise AssertionError("it was watched before")
 
-    monkeypatch.setattr(predict, "watch", not_again)
+    monkeypatch.setattr(predict, "measure_face_motion", not_again)
     before = (out / "report.html").stat().st_mtime_ns
     assert main([str(path), "--out", str(out), "--video"]) == 0
     assert "finished before, kept" in capsys.readouterr().out
@@ -177,12 +172,49 @@ def test_a_finished_recording_is_kept_and_a_changed_setting_does_only_what_it_mu
     assert "it was watched before" in capsys.readouterr().err
 
 
+def test_times_in_seconds_are_those_of_an_uneven_video(
+    drawn: SyntheticRecording, frames: np.ndarray, tmp_path: Path, capsys: Capture
+) -> None:
+    true = drawn.micro[0]
+    times = 10 * np.arange(len(frames))
+    times[true.onset + 1 :] += 300  # a pause in the recording, right after the onset
+    path = encode(tmp_path / "uneven.mkv", frames, times.tolist())
+    interval = ["--onset", str(true.onset), "--apex", str(true.apex), "--offset", str(true.offset)]
+    assert main([str(path), "--out", str(tmp_path / "out"), "--video", "--quiet", *interval]) == 0
+    (row,) = rows(tmp_path / "out" / "intervals.csv")
+    seconds = [times[n] / 1000 for n in (true.onset, true.apex, true.offset)]
+    assert [float(row[name]) for name in ("onset_s", "apex_s", "offset_s")] == pytest.approx(seconds, abs=1e-4)
+    assert float(row["duration_ms"]) == pytest.approx(times[true.offset] - times[true.onset], abs=0.1)
+    assert f"{seconds[0]:.3f} to {seconds[2]:.3f} s" in capsys.readouterr().out
+    assert f"{seconds[0]:.3f} to {seconds[2]:.3f} s" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    curve = rows(tmp_path / "out" / "intensity.csv")
+    assert [float(one["seconds"]) for one in curve] == pytest.approx(
+        times[true.onset : true.offset + 1] / 1000, abs=1e-4
+    )
+    with av.open(str(tmp_path / "out" / "annotated.mp4")) as opened:
+        shown = [frame.time for frame in opened.decode(video=0)]
+    assert shown == pytest.approx(times[: true.offset + 1] / 1000, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("given", "frames"),
+    [(None, 60), (GivenInterval(20), 40), (GivenInterval(20, 25, 30), 11), (GivenInterval(120), 0)],
+)
+def test_the_frames_to_be_watched_are_never_fewer_than_none(
+    given: GivenInterval | None, frames: int, tmp_path: Path
+) -> None:
+    path = encode(tmp_path / "stream.mkv", [np.zeros((64, 64, 3), np.uint8)] * 60)  # it does not say how many it has
+    (recording,) = open_recordings(path)
+    predictor = predict.Predictor(find_classifier("default"), PredictConfig(), given)
+    assert predictor.to_watch(recording) == frames
+
+
 @pytest.mark.slow
 def test_an_interrupted_command_keeps_what_it_has_and_goes_on(frames: np.ndarray, tmp_path: Path) -> None:
     clips = tmp_path / "clips"
     clips.mkdir()
-    video(clips / "1.avi", frames)
-    video(clips / "2.avi", np.concatenate([frames] * 5))
+    write_video(clips / "1.avi", frames, 100)
+    write_video(clips / "2.avi", np.concatenate([frames] * 5), 100)
     command = [sys.executable, "-m", "slstt.cli.predict", str(clips), "--out", str(tmp_path / "out")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
@@ -205,7 +237,7 @@ def test_one_bad_recording_does_not_stop_the_others(frames: np.ndarray, tmp_path
     clips.mkdir()
     (clips / "1 damaged.mp4").write_bytes(b"no video" * 50)
     faceless(clips / "2 noise.avi")
-    video(clips / "3 good.avi", frames)
+    write_video(clips / "3 good.avi", frames, 100)
     assert main([str(clips), "--out", str(out), "--quiet"]) == 1
     said = error(capsys, lines=2)
     assert "1 damaged.mp4" in said and "no face found on any of 12 frames" in said
@@ -223,7 +255,7 @@ def test_a_face_lost_in_the_middle_is_remarked_and_the_rest_is_kept(
     drawn: SyntheticRecording, frames: np.ndarray, tmp_path: Path, capsys: Capture
 ) -> None:
     wall = np.full((60, *frames.shape[1:]), 120, np.uint8)
-    path = video(tmp_path / "gone.avi", np.concatenate([frames[:20], wall, frames]))
+    path = write_video(tmp_path / "gone.avi", np.concatenate([frames[:20], wall, frames]), 100)
     assert main([str(path), "--out", str(tmp_path / "out"), "--quiet"]) == 0
     assert "no face at" in capsys.readouterr().out
     assert "no face at" in (tmp_path / "out" / "report.html").read_text()
@@ -249,7 +281,7 @@ def test_a_given_interval_is_classified_and_nothing_is_looked_for(
 
 
 def test_a_recording_at_rest_has_no_interval_and_still_a_report(frames: np.ndarray, tmp_path: Path) -> None:
-    path = video(tmp_path / "rest.avi", frames[:60])
+    path = write_video(tmp_path / "rest.avi", frames[:60], 100)
     assert main([str(path), "--out", str(tmp_path / "out"), "--quiet"]) == 0
     assert rows(tmp_path / "out" / "predictions.csv") == []
     assert "None: nothing moved and came back within 65 to 500 ms" in (tmp_path / "out" / "report.html").read_text()
@@ -292,8 +324,10 @@ def test_check_writes_nothing(finished: tuple[Path, Path], tmp_path: Path, capsy
         (["{good}", "--onset", "90", "--apex", "80"], 2, "--apex 80: must come after --onset 90"),
         (["{good}", "--onset", "-3"], 2, "--onset -3: not in"),
         (["{good}", "--apex", "80"], 2, "give --onset too"),
-        (["{good}", "--longest-ms", "50"], 2, "'spotting.shortest_ms' 65"),
-        (["{good}", "spotting.treshold=4"], 2, "treshold"),
+        (["{good}", "--longest-ms", "50"], 2, "'spotting.longest_ms': must be above spotting.shortest_ms, which is 65"),
+        (["{good}", "spotting.treshold=4"], 2, "did you mean 'spotting.threshold'"),
+        (["{good}", "spotting.threshold=.nan"], 2, "'spotting.threshold': Input should be a finite number"),
+        (["{good}", "--longest-ms", "inf"], 2, "'spotting.longest_ms': Input should be a finite number"),
         (["{good}", "flow.metod=dis"], 2, "did you mean 'flow.method'"),
         (["{good}", "--fps", "0"], 2, "--fps 0: not a frame rate"),
         (["{good}", "--weights", "{tmp}/nothing"], 3, "no such model file or run folder"),

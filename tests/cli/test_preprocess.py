@@ -119,7 +119,7 @@ def test_given_landmarks_replace_dlib(synthetic_release: Release, tmp_path: Path
         ({"--landmarks": "absent.npz"}, 3, "absent.npz: not found"),
         ({"--annotations": "absent.xlsx"}, 3, "absent.xlsx"),
         ({"--out": "file"}, 3, "is a file; --out must name a folder"),
-        ({"--workers": "0"}, 2, "at least 1"),
+        ({"--workers": "0"}, 2, "--workers 0: from 1 to 1024"),
     ],
 )
 def test_bad_arguments_give_one_line_and_a_code(
@@ -192,3 +192,14 @@ def test_help_shows_examples_and_starts_without_torch() -> None:
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     assert "slstt-preprocess --dataset casme2 --root /data/CASME2 --out cache --check" in ran.stdout
+
+
+@pytest.mark.parametrize("option", ["--root", "--out", "--annotations", "--landmarks", "--config"])
+@pytest.mark.parametrize("name", ["n" * 300, "a\0b"])
+def test_a_name_that_no_file_can_have_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, name: str
+) -> None:
+    options = {"--dataset": "casme2", "--root": str(tmp_path), "--out": str(tmp_path / "out"), option: name}
+    assert main([word for pair in options.items() for word in pair]) == 2
+    error = capsys.readouterr().err
+    assert f"argument {option}: no file can have this name" in error and "fault" not in error

@@ -1,23 +1,28 @@
 """slstt-train end to end on a tiny cache: what it leaves, what it refuses, what it skips."""
 
-import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
+from slstt import files
 from slstt.cli.train import main
 from slstt.config.load import find_config, load_config
+from slstt.config.preprocess import PreprocessConfig
 from slstt.config.train import TrainConfig, identity, problems
 from slstt.evaluation.predictions import read_predictions
 from slstt.files import read_csv
 from slstt.flow.flow_files import flow_path, read_flow, write_flow
 from slstt.models.model_file import load_model, read_header
+from slstt.training import checkpoint
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from tiny_runs import arguments, contents, settings_file, write_cache
@@ -38,7 +43,7 @@ def finished(flow_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_leaves_what_the_design_promises(flow_root: Path, tmp_path: Path, capsys) -> None:
     run = tmp_path / "run"
-    more = ("run.save_models=true", "run.peek=true", "run.keep_checkpoints=true", "selection.method=inner")
+    more = ("run.save_models=true", "run.peek=true", "selection.method=inner")
     assert main(arguments(flow_root, run, "selection.subjects=0.5", "data.normalize=train", *more)) == 0
     said = capsys.readouterr()
     assert "All 3 folds" in said.out and "UF1" in said.out and f"slstt-eval {run}" in said.out and said.err == ""
@@ -53,7 +58,7 @@ def test_a_run_leaves_what_the_design_promises(flow_root: Path, tmp_path: Path, 
         folder = run / "folds" / fold["name"]
         names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
         expected = {"history.csv", "peek.csv", "inner.csv", "predictions.csv", "model.safetensors"}
-        assert names - {"last.pt", "previous.pt"} == expected
+        assert names == expected
         history = read_csv(folder / "history.csv", ("epoch", "train_loss", "learning_rate", "inner_uf1"))
         assert [row["epoch"] for row in history] == ["1", "2", "3"]
         assert len(read_csv(folder / "peek.csv", ("epoch", "true_label", "predicted_label"))) == 3 * 6
@@ -139,6 +144,111 @@ def test_a_folder_of_something_else_is_left_alone(flow_root: Path, tmp_path: Pat
     assert "cannot be written" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("written", range(5))
+def test_an_interruption_between_any_two_files_can_be_continued(
+    flow_root: Path, finished: Path, tmp_path: Path, monkeypatch, capsys, written: int
+) -> None:
+    """Ctrl-C after `written` files of the run: the settings, the folds, the environment, the first states."""
+    run, whole_file, count = tmp_path / "run", files.whole_file, 0
+
+    @contextmanager
+    def interrupted(path: Path) -> Iterator[Path]:
+        nonlocal count
+        if count == written:
+            raise KeyboardInterrupt
+        count += 1
+        with whole_file(path) as part:
+            yield part
+
+    for module in (files, checkpoint):
+        monkeypatch.setattr(module, "whole_file", interrupted)
+    assert main(arguments(flow_root, run)) == 130
+    assert "run the same command to continue" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert main(arguments(flow_root, run)) == 0
+    assert contents(run) == contents(finished)
+    for name in ("config.resolved.yaml", "folds.json", "environment.json"):
+        assert (run / name).is_file()
+
+
+def test_a_folder_that_an_earlier_version_left_without_settings_is_begun_anew(
+    flow_root: Path, finished: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "folds.json").write_text('{"data": "of something else"}')
+    assert main(arguments(flow_root, tmp_path / "run")) == 0
+    assert contents(tmp_path / "run") == contents(finished)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code", "fix"),
+    [
+        ("config.resolved.yaml", b"\xff\xfe\x00", 2, "choose another --out"),
+        ("config.resolved.yaml", b"training: [", 2, "choose another --out"),
+        ("config.resolved.yaml", b"training", 2, "choose another --out"),
+        ("config.resolved.yaml", b"training: {epochs: many}", 2, "choose another --out"),
+        ("config.resolved.yaml", b"{a: " * 3000, 2, "choose another --out"),
+        ("folds.json", b"", 3, "delete it, it is written again"),
+        ("folds.json", b"[1, 2]", 3, "delete it, it is written again"),
+        ("folds.json", b"[" * 100_000, 3, "delete it, it is written again"),
+        ("folds.json", b'{"data": ' + b"9" * 5000 + b"}", 3, "delete it, it is written again"),
+    ],
+)
+@pytest.mark.parametrize("more", [(), ("--check",)])
+def test_damaged_files_of_a_run_are_one_line_with_the_fix(
+    flow_root: Path, finished: Path, tmp_path: Path, capsys, name: str, content: bytes, code: int, fix: str, more
+) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    (run / name).write_bytes(content)
+    capsys.readouterr()
+    assert main(arguments(flow_root, run, *more)) == code
+    said = capsys.readouterr().err
+    assert len(said.strip().splitlines()) == 1 and len(said) < 600
+    assert f"{run / name}: " in said and fix in said and "a fault in slstt" not in said
+    if name == "folds.json":
+        (run / name).unlink()
+        assert main(arguments(flow_root, run, *more)) == 0
+
+
+def test_a_fold_that_another_process_holds_is_left_and_told_by_the_exit_code(
+    flow_root: Path, finished: Path, tmp_path: Path, capsys
+) -> None:
+    run = tmp_path / "run"
+    assert main(arguments(flow_root, run, "--folds", "s02")) == 0
+    holder = "from pathlib import Path; import sys\nfrom slstt.files import locked\n"
+    holder += "with locked(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    argv = [sys.executable, "-c", holder, str(run / "folds" / "smic-s01" / ".lock")]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        assert main(arguments(flow_root, run, "--folds", "s01,s03")) == 1
+        assert "PARTIAL: 2 of 3 folds" in capsys.readouterr().out
+        process.communicate()
+    assert main(arguments(flow_root, run, "--folds", "s01,s03")) == 0
+    assert contents(run) == contents(finished)
+
+
+def test_folds_are_named_as_slstt_eval_names_them(flow_root: Path, tmp_path: Path, capsys) -> None:
+    assert main(arguments(flow_root, tmp_path / "run", "--folds", "smic/s01, smic-s02")) == 0
+    assert "PARTIAL: 2 of 3 folds" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("more", [(), ("--check",)])
+@pytest.mark.parametrize("names", [",", "", " , ,"])
+def test_folds_without_a_name_are_refused(flow_root: Path, tmp_path: Path, capsys, names: str, more) -> None:
+    assert main(arguments(flow_root, tmp_path / "run", "--folds", names, *more)) == 2
+    assert "--folds: names no fold; there are smic-s01, smic-s02, smic-s03" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("more", [(), ("--check",)])
+def test_unfinished_preprocessing_is_refused(tmp_path: Path, capsys, more: tuple[str, ...]) -> None:
+    root = write_cache(tmp_path / "cache")
+    (root / "manifest.json").write_text('{"smic": {"finished": false, "settings": {}}}')
+    assert main(arguments(root, tmp_path / "run", *more)) == 3
+    assert f"{root}: the preprocessing of smic is not finished; run slstt-preprocess" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_missing_data_is_told_with_the_fix(flow_root: Path, tmp_path: Path, capsys) -> None:
     argv = ["--config", str(settings_file(tmp_path)), "--out", str(tmp_path / "run")]
     assert main(argv) == 2
@@ -220,16 +330,6 @@ def test_an_audit_failure_stops_the_run_before_any_training(
     assert not (tmp_path / "run" / "predictions.csv").exists()
 
 
-def test_tensorboard_is_written_where_it_is_installed_and_asked_for_by_name_where_not(
-    flow_root: Path, tmp_path: Path, capsys
-) -> None:
-    code = main(arguments(flow_root, tmp_path / "run", "run.tensorboard=true"))
-    if importlib.util.find_spec("tensorboard") is None:
-        assert code == 2 and "pip install 'slstt[tensorboard]'" in capsys.readouterr().err
-    else:
-        assert code == 0 and len(list((tmp_path / "run").glob("folds/*/tensorboard/events*"))) == 3
-
-
 @pytest.mark.slow
 def test_the_job_arrays_script_hands_its_arguments_on(flow_root: Path, tmp_path: Path) -> None:
     """The script under bash, with an srun that just runs the command: Slurm itself is not at hand."""
@@ -250,7 +350,7 @@ def test_the_job_arrays_script_hands_its_arguments_on(flow_root: Path, tmp_path:
 
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-SHIPPED = sorted([*CONFIGS.glob("paper/*.yaml"), *CONFIGS.glob("flow_maps/*.yaml"), CONFIGS / "demo.yaml"])
+SHIPPED = sorted([CONFIGS / "paper" / "slstt.yaml", *CONFIGS.glob("flow_maps/*.yaml"), CONFIGS / "demo.yaml"])
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -261,7 +361,7 @@ def test_every_shipped_config_is_valid_and_goes_together(path: Path) -> None:
 
 
 def test_the_published_recipe_is_the_published_one() -> None:
-    settings = load_config(TrainConfig, find_config(Path("configs/paper/cde.yaml")))
+    settings = load_config(TrainConfig, find_config(Path("configs/paper/slstt.yaml")))
     training, model = settings.training, settings.model
     assert (model.image_size, model.patch_size, model.width, model.depth, model.heads) == (384, 16, 768, 12, 12)
     assert (model.lstm_layers, model.lstm_width, model.head_width, model.aggregator) == (3, 512, 256, "lstm")
@@ -273,6 +373,8 @@ def test_the_published_recipe_is_the_published_one() -> None:
     )
     assert (training.epochs, training.schedule, training.step_epochs, training.step_factor) == (40, "step", 30, 0.1)
     assert settings.encoder.trainable == "norm" and settings.data.encoding == "hsv_frame"
+    config = load_config(PreprocessConfig, find_config(Path("configs/paper/preprocess.yaml")))
+    assert config == PreprocessConfig()  # the defaults are the paper's
 
 
 def test_every_setting_says_what_it_does() -> None:
@@ -295,3 +397,33 @@ def test_the_identity_of_a_run_ignores_where_and_how_fast() -> None:
     assert identity(changed(executor="ray", workers=3, checkpoint_seconds=5.0, ray={"retries": 1})) == plain
     for difference in ({"seed": 1}, {"threads_per_fold": 2}, {"device": "cpu"}, {"precision": "bf16"}, {"peek": True}):
         assert identity(changed(**difference)) != plain
+
+
+@pytest.mark.parametrize("subject", ["../../../../x/escaped", "/tmp/escaped", "..", "s01\0"])
+def test_an_id_in_the_index_cannot_lead_out_of_the_run_folder(flow_root: Path, tmp_path: Path, capsys, subject) -> None:
+    root = tmp_path / "inner" / "cache"
+    shutil.copytree(flow_root, root)
+    rows = (root / "index.csv").read_text()
+    (root / "index.csv").write_text(rows.replace("smic,s01,", f"smic,{subject},"))
+    assert main(arguments(root, tmp_path / "inner" / "runs" / "x")) == 3
+    said = capsys.readouterr().err
+    assert "index.csv: line 2: subject: " in said and "mend it or run slstt-preprocess again" in said
+    assert "Traceback" not in said and not (tmp_path / "inner" / "runs").exists()
+    assert [path.name for path in tmp_path.rglob("*predictions.csv")] == []
+
+
+def test_folds_are_chosen_by_name_and_never_by_path(flow_root: Path, tmp_path: Path, capsys) -> None:
+    for name in ("../x", "/tmp/x", "s01/../s02"):
+        assert main(arguments(flow_root, tmp_path / "run", "--folds", name)) == 2
+        assert f"--folds: no subject '{name}'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "\0", "[" * 100_000, '{"folds": []}'])
+def test_a_damaged_folds_json_is_one_line(finished: Path, flow_root: Path, tmp_path: Path, capsys, content) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    (run / "folds.json").write_text(content)
+    assert main(arguments(flow_root, run)) == 3
+    said = capsys.readouterr().err
+    assert "folds.json" in said and "Traceback" not in said and "a fault" not in said

@@ -15,3 +15,10 @@ def test_a_run_folder_names_its_data_wherever_its_reader_stands(
     expected = {None: (), "maps": (tmp_path / "maps",)}.get(root, (tmp_path / "maps", Path("/data/more")))  # type: ignore[arg-type]
     assert roots(absolute.data) == tuple(path.resolve() for path in expected)
     assert identity(absolute) == identity(settings)  # moving the data does not make it another run
+
+
+def test_a_circle_of_symbolic_links_is_a_path_like_any_other(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    settings = TrainConfig(data=Data(root=tmp_path / "a"))
+    assert with_absolute_roots(settings).data.root is not None

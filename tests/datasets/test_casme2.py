@@ -1,9 +1,11 @@
+import os
 import shutil
 
 import pytest
 from native_trees import CASME2_HEADER, casme2_row, frames, write_xls, write_xlsx
 
-from slstt.datasets import read_release
+from slstt.datasets import READERS, read_release
+from slstt.datasets.clips import Clip, Release
 from slstt.errors import DataError
 
 ROWS = [
@@ -224,3 +226,66 @@ def test_the_real_sheet_against_folders_of_its_own_names(tmp_path, shared_data):
         ("sub20", "EP16_01", "apex_at_offset"),
         ("sub25", "EP18_04f", "apex_at_offset"),
     }
+
+
+def test_a_clip_name_too_long_for_a_file_costs_its_own_clip(tmp_path):
+    write_release(tmp_path / "CASME2-RAW")
+    long = "EP03_" + "x" * 234
+    frames(tmp_path / "CASME2-RAW" / "sub01" / long, range(5, 15))
+    write_sheet(tmp_path / SHEETS[0], [*ROWS, casme2_row(1, long, 8, 10, 12, "happiness")])
+    release = read_release("casme2", tmp_path)
+    assert [clip.name for clip in release.clips] == ["EP02_01f", "EP08_1"]
+    assert kinds(release) == [("bad_row", "failure"), ("stray_folder", "ignored")]
+    assert any("is 239 characters long, at most 100" in remark.reason for remark in release.remarks)
+
+
+def test_links_in_circles_cost_nothing_but_their_frames(tmp_path):
+    top = tmp_path / "CASME2"
+    write_release(top / "CASME2-RAW")
+    write_sheet(top / SHEETS[0])
+    clip = top / "CASME2-RAW" / "sub01" / "EP02_01f"
+    (clip / "img10.jpg").unlink()
+    for name in ("img10.jpg", "img99.jpg"):  # within onset..offset and outside
+        (clip / name).symlink_to(name)
+    (top / "CASME2-RAW" / "sub01" / "EP03_01").symlink_to("EP03_01")
+    for name in ("a", "b", "c"):
+        (top / name).symlink_to(top)
+    (top / "loop.xlsx").symlink_to("loop.xlsx")
+    release = read_release("casme2", top)
+    assert [clip.name for clip in release.clips] == ["EP02_01f", "EP08_1"]
+    assert 99 not in release.clips[0].frames and 10 not in release.clips[0].frames
+    assert kinds(release) == [("frames_missing", "flag")]
+
+
+def test_names_that_are_no_text_are_left_alone_and_said(tmp_path):
+    write_release(tmp_path / "CASME2-RAW")
+    write_sheet(tmp_path / SHEETS[0])
+    (tmp_path / os.fsdecode(b"\xcb\xb5\xc3\xf7")).mkdir()  # GBK, as unzipped on Linux
+    (tmp_path / "a\nb").mkdir()
+    release = read_release("casme2", tmp_path)
+    assert len(release.clips) == 2
+    assert kinds(release) == [("unreadable_name", "ignored")]
+    with pytest.raises(DataError, match="rename the folder"):
+        read_release("casme2", tmp_path / "a\nb")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, pytest.param("a\0b", id="nul"), pytest.param("\udcff", id="no text")])
+def test_a_root_that_no_system_can_hold_is_one_line(tmp_path, name):
+    with pytest.raises(DataError):
+        read_release("casme2", tmp_path / name)
+    write_release(tmp_path / "CASME2-RAW")
+    with pytest.raises(DataError):
+        read_release("casme2", tmp_path, tmp_path / name)
+
+
+@pytest.mark.parametrize("place", [1, 2])
+@pytest.mark.parametrize("text", ["../../x", "/tmp/x", "", "a\0", "x" * 239])
+def test_whatever_a_reader_gives_a_bad_id_is_its_own_clips_failure(tmp_path, monkeypatch, place, text):
+    """Every reader, also one that has no normal form of its own, passes the same door."""
+    key = ["mine", "p1", "c1"]
+    key[place] = text
+    clips = tuple(Clip(*one, "fear", 1, 2, 3, tmp_path) for one in (key, ("mine", "p1", "c2")))
+    monkeypatch.setitem(READERS, "mine", lambda root, annotations: Release("mine", "mine", root, None, clips))
+    release = read_release("mine", tmp_path)
+    assert [clip.name for clip in release.clips] == ["c2"]
+    assert kinds(release) == [("bad_id", "failure")]

@@ -177,14 +177,45 @@ def test_bytes_map_onto_minus_one_to_one(value):
     assert np.rint((maps[0, 0, 0, 0] + 1) * 127.5) == value
 
 
+def test_a_picture_that_unpacks_to_gigabytes_is_not_unpacked(tmp_path):
+    write_flat(tmp_path)
+    path = tmp_path / "norm_u_v_os" / "sub01_EP02_01f .png"
+    raw = bytearray(path.read_bytes())
+    raw[16:24] = (60_000).to_bytes(4) * 2
+    path.write_bytes(raw)
+    with pytest.raises(DataError, match=r"sub01_EP02_01f \.png: larger than 1024 pixels a side"):
+        read(tmp_path)
+
+
+def test_a_label_that_leaves_its_folder_and_links_in_circles(tmp_path):
+    write_flat(tmp_path, rows=[*ROWS])
+    write_labels(tmp_path, [*ROWS, ("casme2", "sub../../x", "EP01_01", "negative")])
+    (tmp_path / "norm_u_v_os" / "again").symlink_to(tmp_path)
+    (tmp_path / "norm_u_v_os" / "sub05_EP01_01 .png").symlink_to("sub05_EP01_01 .png")
+    with pytest.raises(DataError) as caught:
+        read(tmp_path)
+    loop, label = sorted(caught.value.problems, key=lambda line: "labels.csv line" in line)
+    assert "sub05_EP01_01 .png: no line in labels.csv" in loop
+    assert "labels.csv line 7: 'sub../../x' is not a subject of casme2" in label
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
+def test_a_path_that_no_system_can_hold_is_one_line(tmp_path, name):
+    with pytest.raises(DataError, match="no such folder"):
+        read(tmp_path / name)
+
+
 def test_the_published_maps(shared_data):
     maps = read(shared_data / "megc2019_flow")
-    assert maps.raw.shape == (309, 28, 28, 3)
-    assert len({key[:2] for key in maps.keys}) == 40
+    assert maps.raw.shape == (442, 28, 28, 3)
+    assert len({key[:2] for key in maps.keys}) == 68
     assert Counter((key[0], label) for key, label in zip(maps.keys, maps.labels, strict=True)) == {
         ("casme2", "negative"): 88,
         ("casme2", "positive"): 32,
         ("casme2", "surprise"): 25,
+        ("samm", "negative"): 92,
+        ("samm", "positive"): 26,
+        ("samm", "surprise"): 15,
         ("smic", "negative"): 70,
         ("smic", "positive"): 51,
         ("smic", "surprise"): 43,

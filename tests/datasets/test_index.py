@@ -4,16 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slstt.datasets.clips import INDEX_COLUMNS, Clip, read_index, write_index
+from slstt.datasets.clips import INDEX_COLUMNS, Clip, id_problem, read_index, write_index
 from slstt.errors import DataError
 from slstt.files import write_csv
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8)
+IDS = TEXT.filter(lambda text: id_problem(text) is None)
 CLIPS = st.builds(
     Clip,
     st.sampled_from(["casme2", "samm", "smic"]),
-    TEXT,
-    TEXT,
+    IDS,
+    IDS,
     TEXT,
     st.integers(0, 10**8),
     st.none() | st.integers(0, 10**8),
@@ -22,7 +23,7 @@ CLIPS = st.builds(
 )
 
 
-@given(st.lists(CLIPS, unique_by=lambda clip: clip.key, max_size=6))
+@given(st.lists(CLIPS, unique_by=lambda clip: tuple(part.casefold() for part in clip.key), max_size=6))
 def test_clips_come_back_sorted_and_whole(tmp_path_factory, clips):
     path = tmp_path_factory.mktemp("index") / "index.csv"
     write_index(path, clips)
@@ -48,6 +49,66 @@ def test_all_malformed_rows_are_named(tmp_path):
     with pytest.raises(DataError) as caught:
         read_index(tmp_path / "index.csv")
     twice, number, missing = caught.value.problems
-    assert "row 2" in twice and "listed twice" in twice
-    assert "row 3" in number and "EP01_02" in number
-    assert "row 4" in missing
+    assert "line 3" in twice and "listed twice" in twice
+    assert "line 4" in number and "EP01_02" in number
+    assert "line 5" in missing and "subject: an id is empty" in missing
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("../../../../x/escaped", "path separator"),
+        ("/tmp/escaped", "path separator"),
+        ("a\\b", "path separator"),
+        ("..", "begins with a dot"),
+        (".hidden", "begins with a dot"),
+        ("", "empty"),
+        (" ", "empty"),
+        ("sub\x0001", "control character"),
+        ("sub01\x1b[31m", "control character"),
+        ("x" * 101, "101 characters long"),
+        ("é" * 51, "102 characters long"),
+    ],
+)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_an_id_that_could_leave_its_folder_is_refused_with_its_line(tmp_path, text, complaint, place):
+    row = ["casme2", "sub01", "EP01_01", "others", 1, 2, 3, 10, "/x"]
+    row[place] = text
+    write_csv(tmp_path / "index.csv", INDEX_COLUMNS, [row])
+    with pytest.raises(DataError) as caught:
+        read_index(tmp_path / "index.csv")
+    (problem,) = caught.value.problems
+    assert complaint in problem and "index.csv: line 2" in problem and "mend it" in problem
+    assert problem.isprintable()
+
+
+def test_an_id_of_a_hundred_bytes_is_one():
+    assert id_problem("x" * 100) is None and id_problem("sub 01, left (2)") is None
+
+
+def test_a_clip_listed_twice_in_other_capitals_is_one_clip(tmp_path):
+    rows = [("casme2", "sub01", name, "others", 1, 2, 3, 10, "/x") for name in ("EP01_01f", "EP01_01F")]
+    write_csv(tmp_path / "index.csv", INDEX_COLUMNS, rows)
+    with pytest.raises(DataError, match="EP01_01f and casme2 sub01 EP01_01F differ in capitals only"):
+        read_index(tmp_path / "index.csv")
+
+
+def test_a_quote_that_swallows_rows_is_named(tmp_path):
+    lines = [",".join(INDEX_COLUMNS)]
+    lines += [f"casme2,sub01,EP01_0{n},others,1,2,3,10,/x" for n in range(1, 9)]
+    lines[2] = 'casme2,sub01,EP01_02,others,1,2,3,10,"/x'
+    lines[5] += '"'
+    (tmp_path / "index.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(DataError, match=r"index\.csv: line 3: a cell runs over several lines"):
+        read_index(tmp_path / "index.csv")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"\x00" * 50, b'"', b"[[[[", "dataset\n".encode("utf-16")])
+def test_an_index_that_is_none_is_one_line(tmp_path, content):
+    (tmp_path / "index.csv").write_bytes(content)
+    with pytest.raises(DataError, match=r"index\.csv"):
+        read_index(tmp_path / "index.csv")
+    with pytest.raises(DataError, match="unreadable"):
+        read_index(tmp_path / ("x" * 300))
+    with pytest.raises(DataError, match="unreadable"):
+        read_index(tmp_path / "a\0b")

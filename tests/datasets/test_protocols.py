@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from slstt.datasets.annotations import EMOTIONS, clip_id, read_annotations, subject_id
 from slstt.datasets.clips import Clip
-from slstt.datasets.protocols import PROTOCOLS, class_of, manifest_difference, published_class
+from slstt.datasets.protocols import (
+    PROTOCOLS,
+    PublishedLists,
+    class_of,
+    digest,
+    left_out,
+    manifest_difference,
+    published_class,
+)
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +41,118 @@ def composite_list(shared_data):
     return {(d, subject_id(d, s), clip_id(d, c)): PROTOCOLS["cde"].classes[int(label)] for d, s, c, label in rows}
 
 
+MADE_UP = {
+    "casme2": "Subject,Filename,OnsetFrame,ApexFrame,OffsetFrame,Estimated Emotion\n"
+    "1,EP02_01f,46,59,86,happiness\n1,EP19_05f,1,/,50,others\n4,EP12_01f,3,9,21,disgust\n17,EP01_2,3,9,21,repression\n",
+    "samm": "Subject,Filename,Onset Frame,Apex Frame,Offset Frame,Estimated Emotion\n"
+    "6,006_1_2,5562,5588,5632,Fear\n6,006_1_3,10,12,30,Other\n7,007_3_1,10,12,30,Surprise\n",
+    "smic": "Subject,Filename,OnsetF,OffsetF,Emotion\n1,s1_ne_01,120,150,negative\n2,s2_po_02,120,150,positive\n",
+}
+"""Sheets in the owners' columns, spellings of ids and emotions; EP12_01f is left out by name."""
+
+COUNTED = {
+    ("casme2", "sub01", "EP02_01f"): "positive",
+    ("casme2", "sub17", "EP01_2"): "negative",
+    ("samm", "006", "006_1_2"): "negative",
+    ("samm", "007", "007_3_1"): "surprise",
+    ("smic", "s01", "s01_ne_01"): "negative",
+    ("smic", "s02", "s02_po_02"): "positive",
+}
+
+
+@pytest.fixture(scope="session")
+def made_up_clips(tmp_path_factory):
+    """All clips of three made-up sheets, without frames."""
+    folder = tmp_path_factory.mktemp("sheets")
+    clips = []
+    for dataset, text in MADE_UP.items():
+        (folder / f"{dataset}.csv").write_text(text)
+        rows, remarks = read_annotations(dataset, folder / f"{dataset}.csv")
+        assert remarks == []
+        clips += [Clip(dataset, r.subject, r.clip, r.emotion, r.onset, r.apex, r.offset, Path()) for r in rows]
+    return clips
+
+
+@pytest.fixture(scope="session")
+def made_up_list():
+    """The composite as if the clips in COUNTED were the published list: (protocol, its digests)."""
+    composite = PROTOCOLS["cde"]
+    counts = {d: dict.fromkeys(composite.classes, 0) for d in composite.datasets}
+    digests = {d: set() for d in composite.datasets}
+    for key, label in COUNTED.items():
+        counts[key[0]][label] += 1
+        digests[key[0]].add(digest("salt", "cde", *key, label))
+    lists = PublishedLists("salt", {"cde": {d: frozenset(words) for d, words in digests.items()}})
+    return replace(composite, counts=counts), lists
+
+
+def test_made_up_sheets_give_exactly_their_list(made_up_clips, made_up_list):
+    protocol, lists = made_up_list
+    entries = entries_of(protocol, made_up_clips)
+    assert {entry[:3]: entry[3] for entry in entries} == COUNTED
+    assert manifest_difference(protocol, entries, lists=lists) == []
+    for clip in made_up_clips:
+        assert published_class(protocol, clip.key, lists) == COUNTED.get(clip.key)
+
+
+def test_differences_from_a_made_up_list_are_named_clip_by_clip(made_up_list):
+    protocol, lists = made_up_list
+    entries = [(*key, label) for key, label in COUNTED.items()]
+    changed = [
+        (*entries[0][:3], "surprise"),
+        ("casme2", "sub05", "EP09_05f", "negative"),
+        *entries[1:2],
+        *entries[3:5],
+        entries[4],
+    ]
+    lines = manifest_difference(protocol, changed, candidates=[entries[2][:3], ("samm", "006", "006_9_9")], lists=lists)
+    assert lines == [
+        "smic s01 s01_ne_01: listed 2 times",
+        "casme2 sub01 EP02_01f: class surprise, in the protocol positive",
+        "casme2 sub05 EP09_05f (negative): not in the protocol",
+        "samm 006 006_1_2 (negative): missing",
+        "smic: 1 of 2 clips missing (1 positive)",
+    ]
+    assert manifest_difference(protocol, entries[2:4], datasets=["samm"], lists=lists) == []
+    assert manifest_difference(protocol, entries[2:4], lists=lists) == [
+        "casme2: 2 of 2 clips missing (1 negative, 1 positive)",
+        "smic: 2 of 2 clips missing (1 negative, 1 positive)",
+    ]
+
+
+def test_what_lies_beyond_a_protocol_is_said():
+    keys = [*COUNTED, ("casme2", "sub04", "EP12_01f")]
+    assert left_out(PROTOCOLS["cde"], COUNTED) == []
+    assert left_out(PROTOCOLS["cde_casme2_smic"], keys) == [
+        "samm: 2 clips left out (cde_casme2_smic takes casme2, smic)",
+        "casme2 sub04 EP12_01f: left out, as the published list does",
+    ]
+    assert left_out(PROTOCOLS["smic_sde"], keys[:3]) == [
+        "casme2: 2 clips left out (smic_sde takes smic)",
+        "samm: 1 clip left out (smic_sde takes smic)",
+    ]
+
+
+def test_known_clips_of_the_published_composite():
+    composite = PROTOCOLS["cde"]
+    assert published_class(composite, ("casme2", "sub01", "EP02_01f")) == "positive"
+    assert published_class(composite, ("smic", "s01", "s01_ne_01")) == "negative"
+    assert published_class(composite, ("casme2", "sub05", "EP09_05f")) is None
+
+
+def test_the_published_totals():
+    protocol = PROTOCOLS["cde"]
+    totals = Counter()
+    for counts in protocol.counts.values():
+        totals.update(counts)
+    assert totals == {"negative": 250, "positive": 109, "surprise": 83}
+    assert {d: sum(c.values()) for d, c in protocol.counts.items()} == {"casme2": 145, "samm": 133, "smic": 164}
+    assert sum(protocol.subjects.values()) == 68
+    sizes = [sum(PROTOCOLS[f"{d}_sde"].counts[d].values()) for d in ("casme2", "samm", "smic")]
+    assert sizes == [249, 136, 164]
+    assert sum(sum(c.values()) for c in PROTOCOLS["cde_casme2_smic"].counts.values()) == 309
+
+
 def entries_of(protocol, clips):
     labelled = [(*clip.key, class_of(protocol, clip)) for clip in clips]
     return [entry for entry in labelled if entry[3] is not None]
@@ -49,15 +169,9 @@ def test_real_sheets_give_the_published_counts_and_subjects(name, real_clips):
     assert manifest_difference(protocol, entries) == []
 
 
-def test_the_composite_has_the_published_totals(real_clips):
-    protocol = PROTOCOLS["cde"]
-    labels = Counter(label for *_, label in entries_of(protocol, real_clips))
+def test_the_real_sheets_have_the_published_totals(real_clips):
+    labels = Counter(label for *_, label in entries_of(PROTOCOLS["cde"], real_clips))
     assert labels == {"negative": 250, "positive": 109, "surprise": 83}
-    assert {d: sum(c.values()) for d, c in protocol.counts.items()} == {"casme2": 145, "samm": 133, "smic": 164}
-    assert sum(protocol.subjects.values()) == 68
-    sizes = [sum(PROTOCOLS[f"{d}_sde"].counts[d].values()) for d in ("casme2", "samm", "smic")]
-    assert sizes == [249, 136, 164]
-    assert sum(sum(c.values()) for c in PROTOCOLS["cde_casme2_smic"].counts.values()) == 309
 
 
 def test_the_composite_is_the_published_list_clip_by_clip(real_clips, composite_list):
@@ -65,12 +179,15 @@ def test_the_composite_is_the_published_list_clip_by_clip(real_clips, composite_
     assert ours == composite_list
 
 
-def test_the_flow_maps_are_the_composite_without_samm(shared_data):
+def test_the_flow_maps_are_the_composite(shared_data):
     from slstt.datasets.flow_maps import read
 
     maps = read(shared_data / "megc2019_flow")
     entries = [(*key, label) for key, label in zip(maps.keys, maps.labels, strict=True)]
-    assert manifest_difference(PROTOCOLS["cde_casme2_smic"], entries) == []
+    assert manifest_difference(PROTOCOLS["cde"], entries) == []
+    assert left_out(PROTOCOLS["cde_casme2_smic"], maps.keys) == [
+        "samm: 133 clips left out (cde_casme2_smic takes casme2, smic)"
+    ]
 
 
 def test_digests_deny_every_other_class_and_every_clip_left_out(real_clips):

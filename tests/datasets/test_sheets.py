@@ -1,6 +1,10 @@
 import csv
+import struct
+import zipfile
 
 import pytest
+import xlsxwriter
+import xlwt
 from native_trees import (
     CASME2_HEADER,
     SAMM_HEADER,
@@ -134,3 +138,214 @@ def test_the_real_sheets_have_the_published_numbers_of_rows(shared_data, dataset
     assert len({(a.subject, a.clip) for a in annotations}) == rows
     assert remarks == []
     assert all(a.apex is not None and a.onset < a.offset for a in annotations)
+
+
+def csv_sheet(path, clips=50):
+    lines = ["Subject,Filename,OnsetFrame,ApexFrame,OffsetFrame,Estimated Emotion"]
+    lines += [f"{n % 26 + 1},EP01_{n:02d},46,59,86,happiness" for n in range(1, clips + 1)]
+    path.write_text("\n".join(lines) + "\n")
+    return lines
+
+
+def test_an_unclosed_quote_is_named_and_loses_no_clip(tmp_path):
+    path = tmp_path / "sheet.csv"
+    lines = csv_sheet(path)
+    assert len(read_annotations("casme2", path)[0]) == 50
+    path.write_text("\n".join([*lines[:2], lines[2].replace("EP", '"EP'), *lines[3:]]))
+    with pytest.raises(DataError, match=r'sheet\.csv: line 3: a quote \("\) that begins in this line is not closed'):
+        read_annotations("casme2", path)
+    opened = [*lines[:2], lines[2].replace("EP", '"EP'), *lines[3:9], lines[9].replace(",46", '",46'), *lines[10:]]
+    path.write_text("\n".join(opened))
+    with pytest.raises(DataError, match=r"sheet\.csv: line 3: .* closed in line 10 only"):
+        read_annotations("casme2", path)
+
+
+def test_a_note_of_several_lines_is_a_note(tmp_path):
+    path = tmp_path / "sheet.csv"
+    lines = csv_sheet(path)
+    lines[0] = lines[0].replace("OnsetFrame", '"Onset\nFrame"') + ",Notes"
+    lines[4] += ',"eyes half closed,\nhead turned"'
+    path.write_text("\n".join(lines))
+    assert len(read_annotations("casme2", path)[0]) == 50
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"Subject\0,Filename", "NUL"),
+        ("Subject,Filename\n1,EP01_01\n".encode("utf-16-le"), "NUL"),
+        (b"a,b\n" * 100_002, "100,001 rows"),
+        (b"," * 2_000, "2,001 columns"),
+        (b"\x89PNG\r\n\x1a\n\xff\xff", "neither UTF-8 nor GB18030"),
+        (b"", "no header row found"),
+    ],
+)
+def test_a_csv_that_is_no_sheet_is_one_line(tmp_path, content, complaint):
+    (tmp_path / "sheet.csv").write_bytes(content)
+    with pytest.raises(DataError, match=f"sheet\\.csv: .*{complaint}"):
+        read_rows(tmp_path / "sheet.csv")
+
+
+def test_excels_unicode_text_is_read(tmp_path):
+    path = tmp_path / "sheet.csv"
+    lines = csv_sheet(path)
+    path.write_text("\n".join(lines).replace(",", "\t"), encoding="utf-16")
+    assert len(read_annotations("casme2", path)[0]) == 50
+
+
+def workbook_of(path, sheets):
+    """A workbook of (name, hidden, rows); cells may lie anywhere, as {(row, column): text}."""
+    with xlsxwriter.Workbook(path) as workbook:
+        for name, hidden, rows in sheets:
+            sheet = workbook.add_worksheet(name)
+            cells = (
+                rows if isinstance(rows, dict) else {(r, c): x for r, row in enumerate(rows) for c, x in enumerate(row)}
+            )
+            for (row, column), cell in cells.items():
+                sheet.write(row, column, cell)
+            if hidden:
+                sheet.hide()
+            else:
+                sheet.activate()
+    return path
+
+
+SURPRISED = [CASME2_HEADER, *[(*row[:8], "surprise") for row in CASME2_ROWS[1:]]]
+
+
+def test_a_hidden_worksheet_is_never_taken(tmp_path):
+    path = workbook_of(tmp_path / "s.xlsx", [("old", True, SURPRISED), ("codes", False, CASME2_ROWS)])
+    annotations, remarks = read_annotations("casme2", path)
+    assert [a.emotion for a in annotations] == ["happiness", "others", "disgust"]
+    (remark,) = remarks
+    assert (remark.kind, remark.action) == ("other_worksheet", "ignored")
+    assert "hidden worksheet 'old' holds a coding table as well; not used, 'codes' is" in remark.reason
+    with pytest.raises(DataError, match="only the hidden worksheet 'old' holds a coding table; unhide it"):
+        read_rows(workbook_of(tmp_path / "t.xlsx", [("old", True, SURPRISED), ("cover", False, [("hello",)])]))
+
+
+def test_a_hidden_worksheet_of_an_xls_is_never_taken(tmp_path):
+    workbook = xlwt.Workbook()
+    for name, rows in (("old", SURPRISED), ("codes", CASME2_ROWS)):
+        sheet = workbook.add_sheet(name)
+        sheet.visibility = int(name == "old")
+        for r, row in enumerate(rows):
+            for c, cell in enumerate(row):
+                sheet.write(r, c, cell)
+    workbook.active_sheet = 1
+    workbook.save(str(tmp_path / "s.xls"))
+    annotations, remarks = read_annotations("casme2", tmp_path / "s.xls")
+    assert [a.emotion for a in annotations] == ["happiness", "others", "disgust"]
+    assert [remark.kind for remark in remarks] == ["other_worksheet"]
+
+
+def test_of_several_visible_worksheets_the_first_is_taken_and_the_others_are_said(tmp_path):
+    path = workbook_of(tmp_path / "s.xlsx", [("first", False, CASME2_ROWS), ("second", False, SURPRISED)])
+    annotations, remarks = read_annotations("casme2", path)
+    assert annotations[0].emotion == "happiness"
+    assert "worksheet 'second' holds a coding table as well; not used, 'first' is" in remarks[0].reason
+
+
+def test_rows_in_other_capitals_are_the_same_clip(tmp_path):
+    rows = [*CASME2_ROWS, casme2_row("SUB01", "ep02_01F", 46, 59, 86, "Happiness")]
+    annotations, _ = read_annotations("casme2", write_xlsx(tmp_path / "s.xlsx", rows))
+    assert keys(annotations)[-1] == keys(annotations)[0]
+
+
+@pytest.mark.parametrize("place", [(1_048_575, 16_383), (1_048_575, 0), (0, 16_383), (50_000, 900)])
+def test_a_stray_cell_far_away_ends_with_a_line_not_the_process(tmp_path, place):
+    cells = {(r, c): x for r, row in enumerate(CASME2_ROWS) for c, x in enumerate(row)}
+    path = workbook_of(tmp_path / "s.xlsx", [("codes", False, {**cells, place: "stray"})])
+    row, column = place[0] + 1, place[1] + 1
+    with pytest.raises(
+        DataError, match=rf"s\.xlsx: .*sheet1\.xml: a cell in row {row:,}, column {column:,} of .*at most"
+    ):
+        read_rows(path)
+
+
+def test_formats_far_away_are_no_cells(tmp_path):
+    path = tmp_path / "s.xlsx"
+    with xlsxwriter.Workbook(path) as workbook:
+        sheet = workbook.add_worksheet("codes")
+        for r, row in enumerate(CASME2_ROWS):
+            for c, cell in enumerate(row):
+                sheet.write(r, c, cell)
+        sheet.write_blank(1_048_575, 16_383, None, workbook.add_format({"bold": True}))
+    assert len(read_annotations("casme2", path)[0]) == 3
+
+
+def test_a_stray_cell_of_an_xls_is_named(tmp_path):
+    path = write_xls(tmp_path / "s.xls", CASME2_ROWS)
+    workbook = xlwt.Workbook()
+    sheet = workbook.add_sheet("codes")
+    sheet.write(0, 0, "Subject")
+    sheet.write(65_535, 255, "stray")
+    workbook.save(str(path))
+    with pytest.raises(DataError, match=r"s\.xls: worksheet 'codes': a cell in row 65,536, column 256; at most"):
+        read_rows(path)
+
+
+def test_an_xls_that_asks_for_all_memory_ends_its_own_process(tmp_path):
+    path = write_xls(tmp_path / "s.xls", [("Subject", "Filename"), ("a", 3.14159265)])
+    raw = bytearray(path.read_bytes())
+    record = raw.index(struct.pack("<HHHH", 0x0203, 14, 1, 1))  # NUMBER, row 1, column 1
+    raw[record + 4 : record + 8] = struct.pack("<HH", 65_535, 65_535)
+    path.write_bytes(raw)
+    with pytest.raises(DataError, match=r"s\.xls: cannot be read within 2,048 MB of memory"):
+        read_rows(path)
+
+
+def rezipped(path, change):
+    """The workbook with some parts replaced: `change` gives new bytes for a part's name, or None."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in {**parts, **change}.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_zip_bombs_are_told_by_their_size(tmp_path):
+    path = write_xlsx(tmp_path / "s.xlsx", CASME2_ROWS)
+    rezipped(path, {"xl/media/noise.bin": bytes(140 * 2**20)})
+    assert path.stat().st_size < 2**20
+    with pytest.raises(DataError, match=r"s\.xlsx: has 140 MB once unpacked, at most 128 MB"):
+        read_rows(path)
+    # An archive that lies about it is unpacked only as far as it says.
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(struct.pack("<I", 140 * 2**20), struct.pack("<I", 1000)))
+    with pytest.raises(DataError, match=r"s\.xlsx: unreadable as xlsx"):
+        read_rows(path)
+
+
+SHEET = "xl/worksheets/sheet1.xml"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"<worksheet><sheetData><row><c><v>1</v>",
+        b"not xml",
+        b'<!DOCTYPE x [<!ENTITY a "aaaa">]><worksheet>&a;</worksheet>',
+        b"<worksheet>" * 100_000,
+        b"\xff\xfe\x00\x00",
+    ],
+)
+def test_damaged_parts_of_a_workbook_are_one_line(tmp_path, content):
+    path = rezipped(write_xlsx(tmp_path / "s.xlsx", CASME2_ROWS), {SHEET: content})
+    with pytest.raises(DataError, match=r"s\.xlsx"):
+        read_rows(path)
+
+
+def test_cells_without_a_reference_are_counted(tmp_path):
+    row = b"<row>" + b"<c><v>1</v></c>" * 1_001 + b"</row>"
+    sheet = b'<worksheet xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"><sheetData>%s</sheetData></worksheet>'
+    path = rezipped(write_xlsx(tmp_path / "s.xlsx", CASME2_ROWS), {SHEET: sheet % row})
+    with pytest.raises(DataError, match=r"row 1, column 1,001 of a table 1,001 columns wide; at most"):
+        read_rows(path)
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".csv", "a\0b.csv"])
+def test_a_sheet_that_no_system_can_hold_is_one_line(tmp_path, name):
+    with pytest.raises(DataError, match=r"cannot be read|no such coding sheet"):
+        read_rows(tmp_path / name)

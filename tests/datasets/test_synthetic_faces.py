@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from slstt.datasets.synthetic import Plan, render
-from slstt.datasets.synthetic.clips import landmarks
+from slstt.datasets.synthetic.clips import grid, landmarks, sample
 from slstt.datasets.synthetic.faces import LEFT_EYE, RIGHT_EYE, draw_face
-from slstt.datasets.synthetic.motion import grid, sample
 
 PARTS = {"jaw": (0, 17), "brows": (17, 27), "nose": (27, 36), "eyes": (36, 48), "mouth": (48, 68)}
 

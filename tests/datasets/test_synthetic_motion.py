@@ -7,9 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slstt.datasets.synthetic.action_units import EMOTIONS, MIRROR, UNITS, code, place
-from slstt.datasets.synthetic.faces import canonical_landmarks, draw_face
-from slstt.datasets.synthetic.layouts import LAYOUTS
-from slstt.datasets.synthetic.motion import (
+from slstt.datasets.synthetic.clips import (
     Pose,
     action_field,
     blink_profile,
@@ -22,6 +20,8 @@ from slstt.datasets.synthetic.motion import (
     sample,
     slow_wave,
 )
+from slstt.datasets.synthetic.dataset import LAYOUTS
+from slstt.datasets.synthetic.faces import canonical_landmarks, draw_face
 
 SIZE = (320, 240)
 POSE = Pose(interocular=48.0, x=160.0, y=105.0, roll=0.0)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from slstt.datasets import read_release
-from slstt.datasets.synthetic import LAYOUTS, Plan, dataset, layouts, read_truth, write
-from slstt.datasets.synthetic.motion import grid
+from slstt.datasets.synthetic import LAYOUTS, Plan, dataset, read_truth, write
+from slstt.datasets.synthetic import dataset as layouts
+from slstt.datasets.synthetic.clips import grid
 from slstt.errors import ConfigError, DataError
 
 SMALL = {"subjects": 2, "clips_per_subject": 2, "size": (160, 160), "quiet": True}

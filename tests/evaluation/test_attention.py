@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from slstt.errors import DataError
-from slstt.evaluation.attention import AttentionInput, attention_maps, output_gate, rollout, write_attention
+from slstt.evaluation.figures import write_attention
+from slstt.evaluation.saliency import AttentionInput, attention_maps, output_gate, rollout
 from slstt.models.slstt import SLSTT
 
 
@@ -85,23 +86,25 @@ def shown(model: SLSTT, channels: int = 2, frames: int = 5) -> AttentionInput:
 def test_classes_are_summed_apart_and_nothing_depends_on_the_grouping() -> None:
     group = shown(small())
     found = attention_maps([group])
-    assert {name: watched.clips for name, watched in found.items()} == {"happy": 2, "sad": 1}
+    assert {name: summed.clips for name, summed in found.items()} == {"happy": 2, "sad": 1}
     singly = attention_maps(
         AttentionInput(group.model, group.pictures[i : i + 1], group.flow[i : i + 1], group.classes[i : i + 1])
         for i in range(3)
     )
-    for name, watched in found.items():
-        np.testing.assert_allclose(watched.attention, singly[name].attention)
-        np.testing.assert_allclose(watched.gate, singly[name].gate)
-        assert watched.attention.mean() / watched.clips == pytest.approx(1)  # times even attention
-        assert 0 < watched.intensity.max() / watched.clips <= 1
+    for name, summed in found.items():
+        np.testing.assert_allclose(summed.attention, singly[name].attention)
+        np.testing.assert_allclose(summed.gate, singly[name].gate)
+        assert summed.attention.mean() / summed.clips == pytest.approx(1)  # times even attention
+        assert 0 < summed.intensity.max() / summed.clips <= 1
 
 
 def test_figures_are_drawn_for_lstm_and_for_single_frames(tmp_path: Path) -> None:
-    written = write_attention([shown(small())], ("happy", "sad", "never"), tmp_path)
+    written = write_attention(attention_maps([shown(small())]), ("happy", "sad", "never"), tmp_path)
     assert [path.name for path in written] == ["attention.png", "attention_gate.png"]
     assert all(path.stat().st_size > 5000 for path in written)
-    alone = write_attention([shown(small("mean"), channels=3, frames=1)], ("happy", "sad"), tmp_path / "maps")
+    alone = write_attention(
+        attention_maps([shown(small("mean"), channels=3, frames=1)]), ("happy", "sad"), tmp_path / "maps"
+    )
     assert [path.name for path in alone] == ["attention.png"]
     with pytest.raises(DataError, match="save_models"):
-        write_attention([], ("happy",), tmp_path)
+        write_attention({}, ("happy",), tmp_path)

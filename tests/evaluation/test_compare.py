@@ -7,32 +7,36 @@ from simulated_runs import predictions
 from sklearn.metrics import f1_score
 
 from slstt.errors import ConfigError, DataError
+from slstt.evaluation.bootstrap import subject_weights
 from slstt.evaluation.compare import compare, comparison_table, mcnemar
-from slstt.evaluation.metrics import subject_weights
 from slstt.evaluation.predictions import Predictions
 
 NAMES = ("lstm", "mean")
 
 
 def test_the_paired_difference_equals_a_plain_loop() -> None:
-    a, b = predictions(subjects=8, seed=1), predictions(subjects=8, seed=2, skill=0.7)
-    found = compare({"": a}, {"": b}, NAMES)
+    a, b = predictions(subjects=6, seed=1), predictions(subjects=6, seed=2, skill=0.7)
 
     def score(rows: list[int], run: Predictions) -> float:
-        true, said = [run.true[i] for i in rows], [run.predicted[i] for i in rows]
-        return float(f1_score(true, said, labels=list(run.classes), average="macro", zero_division=0))
+        true, predicted = [run.true[i] for i in rows], [run.predicted[i] for i in rows]
+        return float(f1_score(true, predicted, labels=list(run.classes), average="macro", zero_division=0))
 
     everything = list(range(len(a)))
+    found = compare({"": a}, {"": b}, NAMES, draws=150, seed=3)
     assert found.difference["uf1"] == pytest.approx(score(everything, a) - score(everything, b))
-    drawn = []
-    for times in subject_weights(8)[:2000]:
+    differences = []
+    for times in subject_weights(6, draws=150, seed=3):
         rows = [i for (_, s), n in zip(a.subjects, times, strict=True) for i in everything * n if a.keys[i][1] == s]
-        drawn.append(rows)
-    differences = [score(rows, a) - score(rows, b) for rows in drawn[:150]]
-    quick = compare({"": a}, {"": b}, NAMES, draws=2000)
-    assert quick.ci == found.ci  # the same seed, the same interval
-    low, high = found.ci["uf1"]
-    assert low < np.median(differences) < high
+        differences.append(score(rows, a) - score(rows, b))
+    assert found.ci["uf1"] == pytest.approx(np.quantile(differences, [0.025, 0.975]), abs=1e-12)
+
+
+def test_what_is_written_tells_how_many_draws_were_made() -> None:
+    a, b = predictions(subjects=6, seed=1), predictions(subjects=6, seed=2)
+    assert compare({"": a}, {"": b}, NAMES).as_dict()["bootstrap"] == {
+        "unit": "subject", "draws": 2000, "level": 0.95, "paired": True,
+    }  # fmt: skip
+    assert compare({"": a}, {"": b}, NAMES, draws=50).as_dict()["bootstrap"]["draws"] == 50
 
 
 def test_a_run_against_itself_differs_in_nothing() -> None:

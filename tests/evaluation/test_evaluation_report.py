@@ -18,6 +18,7 @@ from slstt.evaluation.predictions import Predictions, write_predictions
 from slstt.evaluation.report import confident_mistakes, write_report
 from slstt.evaluation.run import read_run
 from slstt.flow.flow_files import flow_path, write_flow
+from slstt.pages import figure_style
 
 
 class Page(HTMLParser):
@@ -38,11 +39,12 @@ class Page(HTMLParser):
         self.text += data
 
 
-def report(folder: Path, *, other: Path | None = None) -> Page:
+def report(folder: Path, *, other: Path | None = None, formats: tuple[str, ...] = ()) -> Page:
+    """The page of a run; its figures as files only in the `formats` asked for."""
     run = read_run(folder)
     metrics = evaluate(run)
     comparison = compare(run.seeds, read_run(other).seeds, (run.name, "other")) if other else None
-    return Page(write_report(run, metrics, comparison))
+    return Page(write_report(run, metrics, comparison, formats))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Page]:
     folder = tmp_path_factory.mktemp("compared")
     run_folder(folder / "mine", predictions(datasets=("casme2", "samm"), subjects=4))
     run_folder(folder / "other", predictions(datasets=("casme2", "samm"), subjects=4, seed=3))
-    return folder / "mine", report(folder / "mine", other=folder / "other")
+    return folder / "mine", report(folder / "mine", other=folder / "other", formats=("png", "pdf"))
 
 
 def test_the_page_needs_no_other_file_and_no_script(compared: tuple[Path, Page]) -> None:
@@ -95,21 +97,21 @@ def test_a_partial_run_says_so_first(tmp_path: Path) -> None:
     assert "PARTIAL: 1 of 4 folds missing" in page.text and "casme2/sub02" in page.text
 
 
-NASTY = (
-    "<script>alert(1)</script>",
+NASTY_IDS = (
+    "<script>alert(1)",
     '"><img src=x onerror=alert(1)>',
-    "{{ 7 * 7 }}{% include 'x' %}",
-    "$\\frac{",
+    "{{ 7 * 7 }}",
+    "$^_{",
     "名前 🙂",
-    "a\x1b[31m\x07b",
+    "&lt;b&gt;",
 )
+NASTY_CLASSES = ("<script>alert(1)</script>", "{{ 7 * 7 }}{% include 'x' %}", "a\x1b[31m$\\frac{")
 
 
 def test_names_stay_text_whatever_they_hold(tmp_path: Path) -> None:
-    found = predictions(subjects=6, classes=NASTY[:3])
-    keys = tuple(
-        (NASTY[i % 6], NASTY[(i + 1) % 6] + str(i // 20), NASTY[(i + 2) % 6] + str(i)) for i in range(len(found))
-    )
+    found = predictions(subjects=6, classes=NASTY_CLASSES)
+    ids = NASTY_IDS
+    keys = tuple((ids[i % 6], ids[(i + 1) % 6] + str(i // 20), ids[(i + 2) % 6] + str(i)) for i in range(len(found)))
     write_predictions(
         tmp_path / "predictions.csv",
         Predictions(found.classes, keys, found.true, found.predicted, found.probabilities),
@@ -119,6 +121,7 @@ def test_names_stay_text_whatever_they_hold(tmp_path: Path) -> None:
     page = report(tmp_path)
     assert "script" not in page.tags and "i" not in page.tags and not any(link == "x" for link in page.links)
     assert "<script>alert(1)</script>" in page.text and "{{ 7 * 7 }}" in page.text and "49{" not in page.text
+    assert all(name in page.text for name in NASTY_IDS)
     assert "<script>x</script>" in page.text and "<script>z</script>" in page.text
     assert "\x1b" not in page.text and "\\x1b" in page.text
 
@@ -204,7 +207,7 @@ def test_certain_predictions_fall_into_the_last_bin() -> None:
 
 def test_the_confusion_figure_says_which_axis_is_true_and_shows_counts_and_rates() -> None:
     matrix = np.array([[8, 2], [0, 0]])
-    with figures.style():
+    with figure_style():
         figure = figures.confusion_figure(matrix, ("a", "b"))
     axes = figure.axes[0]
     assert axes.get_ylabel() == "true class" and axes.get_xlabel() == "predicted class"
@@ -224,8 +227,8 @@ def test_the_same_run_gives_the_same_page(tmp_path: Path) -> None:
     found = predictions(subjects=2)
     write_predictions(tmp_path / "predictions.csv", found)
     run = read_run(tmp_path)
-    first = write_report(run, evaluate(run)).read_text()
-    assert write_report(run, evaluate(run)).read_text() == first
+    first = write_report(run, evaluate(run), formats=()).read_text()
+    assert write_report(run, evaluate(run), formats=()).read_text() == first
 
 
 def test_many_classes_and_one_clip_still_make_a_page(tmp_path: Path) -> None:

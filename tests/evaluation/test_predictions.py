@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from simulated_runs import predictions
 
+from slstt.datasets.clips import id_problem
 from slstt.errors import DataError
 from slstt.evaluation.predictions import Predictions, pool, read_predictions, write_predictions
 
@@ -14,6 +16,7 @@ HEADER = "dataset,subject,clip,true_label,predicted_label,p_neg,p_pos\n"
 GOOD = "casme2,sub01,EP01,neg,pos,0.4,0.6\n"
 
 names = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\r\n\0"), min_size=1, max_size=12)
+ids = names.filter(lambda text: id_problem(text) is None)
 
 
 def refused(folder: Path, text: str | bytes) -> str:
@@ -25,7 +28,12 @@ def refused(folder: Path, text: str | bytes) -> str:
 
 
 @given(
-    st.lists(st.tuples(names, names, names), min_size=1, max_size=5, unique=True),
+    st.lists(
+        st.tuples(ids, ids, ids),
+        min_size=1,
+        max_size=5,
+        unique_by=lambda key: tuple(part.casefold() for part in key),
+    ),
     st.lists(names, min_size=2, max_size=4, unique=True),
 )
 def test_whatever_the_names_what_was_written_is_read_back(keys: list[tuple[str, str, str]], classes: list[str]) -> None:
@@ -61,7 +69,12 @@ def test_ids_stay_text(tmp_path: Path) -> None:
         (HEADER + GOOD.replace("0.6", "much"), "not a number"),
         (HEADER + GOOD.replace("0.4,0.6", "nan,1"), "outside 0..1"),
         (HEADER + GOOD.replace("0.4,0.6", "-0.5,1.5"), "outside 0..1"),
-        (HEADER + GOOD.replace("sub01", ""), "empty dataset, subject or clip"),
+        (HEADER + GOOD.replace("sub01", ""), "row 1: subject: an id is empty"),
+        (HEADER + GOOD.replace("sub01", "../../x"), "row 1: subject: '../../x' holds a path separator"),
+        (HEADER + GOOD.replace("EP01", "E\0P"), "row 1: clip: 'E?P' holds the control character"),
+        (HEADER + GOOD.replace("EP01", "E" * 239), "is 239 characters long, at most 100"),
+        (HEADER + GOOD + GOOD.replace("EP01", "ep01"), "EP01 and casme2/sub01/ep01 differ in capitals only"),
+        (HEADER + GOOD.replace("EP01", '"EP01\nx"'), "line 2: a cell runs over several lines"),
         (HEADER.replace("p_pos", "p_neg") + GOOD, "'p_neg' appears twice"),
         (HEADER + '"casme2,sub01', "unreadable as CSV"),
         (b"\xff\xfe\x00", "unreadable as CSV"),
@@ -70,6 +83,24 @@ def test_ids_stay_text(tmp_path: Path) -> None:
 )
 def test_each_fault_is_named(tmp_path: Path, text: str | bytes, message: str) -> None:
     assert message in refused(tmp_path, text)
+
+
+def test_absurd_sizes_are_refused_before_the_rows_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.csv"
+    with path.open("wb") as stream:
+        stream.truncate(10**9)  # takes no room on the disk
+    with pytest.raises(DataError, match="has 1,000 MB; at most 100 MB are read"):
+        read_predictions(path)
+    assert "has 10,000,000 rows; at most 200,000" in refused(tmp_path, HEADER + "\n" * 9_999_999 + "x\n")
+    assert "has 100,001 columns; at most 50 classes" in refused(tmp_path, "," * 100_000 + "\n")
+    subjects = "".join(GOOD.replace("sub01", f"sub{i}") for i in range(6000))
+    assert "has 6,000 subjects; at most 5,000" in refused(tmp_path, HEADER + subjects)
+
+
+def test_a_pipe_in_place_of_the_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "predictions.csv")
+    with pytest.raises(DataError, match="a pipe or a device"):
+        read_predictions(tmp_path / "predictions.csv")
 
 
 def test_all_faults_are_told_at_once_but_not_without_end(tmp_path: Path) -> None:

@@ -10,16 +10,21 @@ from simulated_runs import predictions, run_folder
 from sklearn.metrics import f1_score
 
 from slstt.errors import DataError
-from slstt.evaluation.compare import selection_gap
+from slstt.evaluation.compare import ScoresUnderRule, selection_gap
 from slstt.evaluation.evaluate import evaluate
 from slstt.evaluation.metrics import scores_of, subject_confusions
 from slstt.evaluation.predictions import Predictions, write_predictions
-from slstt.evaluation.run import read_run
+from slstt.evaluation.report import confident_mistakes
+from slstt.evaluation.run import EvaluatedRun, read_run
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     return run_folder(tmp_path / "run", predictions(subjects=5))
+
+
+def gap(run: EvaluatedRun) -> list[ScoresUnderRule]:
+    return selection_gap(run.fold_files("peek.csv"), run.fold_files("inner.csv"), run.predictions.classes)
 
 
 def refused(folder: Path) -> str:
@@ -56,9 +61,9 @@ def test_a_clip_that_no_fold_tests_is_named(run: Path) -> None:
         found.probabilities,
     )
     write_predictions(run / "predictions.csv", stranger)
-    told = refused(run)
-    assert "casme2/sub01/EP99_99f is predicted, but no fold" in told
-    assert "/".join(found.keys[0]) + " is missing from the predictions" in told
+    problems = refused(run)
+    assert "casme2/sub01/EP99_99f is predicted, but no fold" in problems
+    assert "/".join(found.keys[0]) + " is missing from the predictions" in problems
 
 
 def test_a_clip_missing_from_a_finished_fold_is_named(run: Path) -> None:
@@ -79,7 +84,22 @@ def test_finished_folds_are_pooled_where_the_run_has_not_done_so(run: Path) -> N
         ("folds.json", "{", "unreadable as JSON"),
         ("folds.json", "[1, 2]", "not a list of folds"),
         ("folds.json", '{"other": 1}', "not a list of folds"),
-        ("config.resolved.yaml", "a: [", "unreadable as YAML"),
+        ("folds.json", '{"folds": 3}', "not a list of folds"),
+        ("folds.json", '{"folds": [{"dataset": 1, "subject": 2, "test": 3}]}', "not a list of folds"),
+        ("folds.json", '{"folds": [{"dataset": "casme2", "subject": "sub01", "test": "EP01"}]}', "not a list of folds"),
+        ("folds.json", '{"folds": [{"dataset": "casme2", "subject": [], "test": []}]}', "not a list of folds"),
+        ("folds.json", "[" * 100_000, "unreadable as JSON"),
+        ("folds.json", "\0", "unreadable as JSON"),
+        ("folds.json", '{"a": ' * 60 + "1" + "}" * 60, "nested deeper than 50 levels"),
+        ("folds.json", '{"folds": ["\\ud800"]}', "unreadable as JSON"),
+        ("folds.json", "1" * 5000, "unreadable as JSON"),
+        ("config.resolved.yaml", "a: [", "not valid YAML"),
+        ("config.resolved.yaml", "[" * 5000, "nested deeper than 50 levels"),
+        ("config.resolved.yaml", "a: \0", "not valid YAML"),
+        ("config.resolved.yaml", "? [a]\n: 1", "is not text"),
+        ("config.resolved.yaml", "a: &x [1]\nb: [*x, *x]", "the alias *x is not followed"),
+        ("config.resolved.yaml", "a: x\n" + "# \n" * 400_000, "over 1 MB"),
+        ("config.resolved.yaml", 'data: {protocol: "\\ud800"}', "unreadable as YAML"),
         ("config.resolved.yaml", "- a", "must hold names and values"),
         ("environment.json", "[]", "must hold names and values"),
         ("failures.csv", "dataset,clip\n", "column 'subject' is missing"),
@@ -87,8 +107,8 @@ def test_finished_folds_are_pooled_where_the_run_has_not_done_so(run: Path) -> N
 )
 def test_damaged_files_beside_the_predictions_are_named(run: Path, file: str, text: str, message: str) -> None:
     (run / file).write_text(text)
-    told = refused(run)
-    assert message in told and file in told
+    problems = refused(run)
+    assert message in problems and file in problems
 
 
 def test_folders_without_predictions(tmp_path: Path) -> None:
@@ -98,13 +118,28 @@ def test_folders_without_predictions(tmp_path: Path) -> None:
     assert "is a file" in refused(tmp_path / "file")
 
 
+@pytest.mark.parametrize("name", ["a\0b", "x" * 300])
+def test_names_that_no_file_system_can_hold(run: Path, name: str) -> None:
+    assert "cannot be read" in refused(run / name) or "no such run folder" in refused(run / name)
+    (run / "config.resolved.yaml").write_text(
+        f"data: {{kind: cache, root: [{json.dumps(name)}, '{'/'.join('ab')}']}}\n"
+    )
+    assert confident_mistakes(read_run(run))  # without pictures: the data is not at hand
+
+
+def test_a_fold_that_stands_twice_is_named(run: Path) -> None:
+    folds = json.loads((run / "folds.json").read_text())["folds"]
+    (run / "folds.json").write_text(json.dumps({"folds": [*folds, folds[1]]}))
+    assert "the fold casme2/sub02 stands twice" in refused(run)
+
+
 def seeds_folder(folder: Path) -> Path:
     for seed in (1, 2, 3):
         run_folder(folder / f"seed-{seed}", predictions(subjects=6, seed=seed), seed=seed)
     return folder
 
 
-def test_several_seeds_are_pooled_and_their_spread_is_told(tmp_path: Path) -> None:
+def test_several_seeds_are_pooled_and_their_spread_is_named(tmp_path: Path) -> None:
     run = read_run(seeds_folder(tmp_path))
     assert run.several and list(run.seeds) == ["seed-1", "seed-2", "seed-3"]
     metrics = evaluate(run)
@@ -131,7 +166,7 @@ def test_seeds_of_unequal_clips_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_selection_gap_equals_a_plain_reading_of_the_files(run: Path) -> None:
-    rules = {rule.rule: rule for rule in selection_gap(read_run(run))}
+    rules = {rule.rule: rule for rule in gap(read_run(run))}
     folds = []
     for path in sorted(run.glob("folds/*/peek.csv")):
         with path.open() as stream:
@@ -160,7 +195,7 @@ def test_the_selection_gap_equals_a_plain_reading_of_the_files(run: Path) -> Non
 
 def test_the_last_epoch_of_the_peek_is_the_runs_own_result(run: Path) -> None:
     read = read_run(run)
-    last = next(rule for rule in selection_gap(read) if rule.rule == "last epoch")
+    last = next(rule for rule in gap(read) if rule.rule == "last epoch")
     _, matrices = subject_confusions(read.predictions)
     assert last.scores["uf1"] == pytest.approx(float(scores_of(matrices.sum(0))["uf1"]))
 

@@ -28,11 +28,14 @@ def test_an_odd_side_has_the_nose_pixel_at_its_centre():
     assert (x0 + (side - 1) // 2, y0 + (side - 1) // 2) == (320, 200)
 
 
-def test_fractional_points_round_half_up():
+@pytest.mark.parametrize(("brow", "side"), [(100.5, 250), (101.5, 249)])  # 249.5, 248.5: half to even gives 248
+def test_fractional_points_round_half_up(brow, side):
     landmarks = points().astype(np.float32)
-    landmarks[19, 1] += 0.5  # side 249.5
-    landmarks[30] += 0.5
-    assert face_square(landmarks) == (321 - 125, 201 - 125, 250)
+    landmarks[19, 1] = brow
+    for nose in (320.5, 321.5):
+        landmarks[30] = nose, nose
+        corner = int(nose + 0.5) - side // 2
+        assert face_square(landmarks) == (corner, corner, side)
 
 
 @pytest.mark.parametrize("brow", [360, 349, 400])

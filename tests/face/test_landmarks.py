@@ -1,6 +1,8 @@
 """Detection on a portrait with known faces, retries, and what the real landmark sets of three data sets show."""
 
 import csv
+import io
+import zipfile
 
 import cv2
 import numpy as np
@@ -210,3 +212,36 @@ def test_unreadable_files_are_named(tmp_path):
     (tmp_path / "bad.csv").write_text("dataset,subject,clip,x0,y0\nsamm,6,6_1_2,1,2\n")
     with pytest.raises(DataError, match="134 of the columns"):
         read_landmarks(tmp_path / "bad.csv")
+
+
+@pytest.mark.parametrize(("shape", "said"), [((10**9, 68, 2), "landmark sets"), ((3, 10**12), "MB an array")])
+def test_a_landmarks_file_of_absurd_size_is_not_unpacked(tmp_path, shape, said):
+    path = write_npz(tmp_path / "landmarks.npz")
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    parts["landmarks.npy"] = header.getvalue() + bytes(100)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    with pytest.raises(DataError, match=rf"landmarks\.npz: landmarks\.npy is float32 of shape .*{said}"):
+        read_landmarks(path)
+
+
+@pytest.mark.parametrize("clip", ["../../x", "/tmp/x", "EP\0", "EP01_" + "x" * 234])
+def test_an_id_that_could_leave_its_folder_is_refused(tmp_path, clip):
+    path = write_npz(
+        tmp_path / "l.npz",
+        dataset=np.array(["samm", "casme2"]),
+        subject=np.array(["6", "1"]),
+        clip=np.array(["006_1_2", clip + "."]),
+    )
+    with pytest.raises(DataError, match="landmark set 2"):
+        read_landmarks(path)
+
+
+def test_landmark_paths_that_no_system_can_hold_are_one_line(tmp_path):
+    for name in ("x" * 300 + ".csv", "x" * 300 + ".npz", "a\0.csv", "a\0.npz"):
+        with pytest.raises(DataError, match="unreadable"):
+            read_landmarks(tmp_path / name)

@@ -1,3 +1,5 @@
+from typing import get_args
+
 import cv2
 import numpy as np
 import pytest
@@ -6,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from slstt.config.train import Encoding
 from slstt.flow import optical_flow as preprocessing_flow
 from slstt.flow.encoding import encode, normalize_each, resize_pictures, strain
 
-ENCODINGS = ("uv_magnitude", "uv_strain", "hsv_frame", "hsv_clip")
+ENCODINGS = get_args(Encoding)
 
 
 def some_flow(seed: int = 0, clips: int = 2, frames: int = 3, size: int = 12) -> torch.Tensor:

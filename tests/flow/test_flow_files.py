@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 
 from slstt.errors import DataError
-from slstt.flow.flow_files import flow_path, read_fingerprint, read_flow, read_whole, write_flow
+from slstt.files import write_json
+from slstt.flow.flow_files import (
+    FlowHeader,
+    flow_path,
+    manifest_problems,
+    read_flow,
+    read_header,
+    read_whole,
+    setting_differences,
+    write_flow,
+)
 
 
 def _flow(seed: int = 0, frames: int = 3, side: int = 8) -> np.ndarray:
@@ -31,7 +41,7 @@ def test_what_is_written_is_read_back_as_float16(written: Path) -> None:
     flow = read_flow(written)
     assert flow.dtype == np.float16 and flow.shape == (3, 2, 8, 8)
     assert np.array_equal(flow, _flow().astype(np.float16))
-    assert read_fingerprint(written) == "0123"
+    assert read_header(written) == FlowHeader("0123", 3)
     tensors, about = read_whole(written)
     assert about == {"square": [1, 2, 3], "why": 'a "quoted" wörd'}
     assert np.array_equal(tensors["points"], np.arange(4.0))
@@ -81,7 +91,7 @@ def test_bytes_behind_the_end_are_noticed(written: Path) -> None:
 def test_files_of_another_kind_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "clip.safetensors"
     path.write_bytes(content)
-    for read in (read_flow, read_whole, read_fingerprint):
+    for read in (read_flow, read_whole, read_header):
         with pytest.raises(DataError, match=r"clip\.safetensors: damaged or not a flow file"):
             read(path)
 
@@ -102,3 +112,54 @@ def test_flow_that_is_not_finite_is_never_stored(tmp_path: Path) -> None:
 def test_a_wrong_shape_is_a_programming_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"\(T, 2, H, W\)"):
         write_flow(tmp_path / "clip", np.zeros((2, 8, 8)), "f")
+
+
+# --- manifest.json ---------------------------------------------------------------------------------------------------
+
+
+def _entry(**changed: object) -> dict[str, object]:
+    settings = {"frames": {"count": 11}, "flow": {"method": "farneback"}}
+    return {"settings": settings, "models": {"rife": "a" * 64}, "finished": True, "version": 1} | changed
+
+
+def test_equal_settings_in_one_folder_or_two_are_no_problem(tmp_path: Path) -> None:
+    write_json(tmp_path / "a" / "manifest.json", {"casme2": _entry(), "samm": _entry(given_landmarks=7)})
+    write_json(tmp_path / "b" / "manifest.json", {"smic": _entry(models={"rife": "a" * 64, "landmark_model": "b"})})
+    used = [(tmp_path / "a", "casme2"), (tmp_path / "a", "samm"), (tmp_path / "b", "smic")]
+    assert setting_differences(used) == []
+    assert manifest_problems(tmp_path / "a", ["casme2", "samm", "smic"]) == []
+
+
+def test_each_setting_that_differs_is_named_with_its_data_sets(tmp_path: Path) -> None:
+    other = {"frames": {"count": 5}, "flow": {"method": "farneback"}, "crop": {"at_most": 512}}
+    manifest = {"casme2": _entry(), "smic": _entry(settings=other, models={"rife": "b" * 64}, version=2)}
+    write_json(tmp_path / "manifest.json", manifest)
+    differences = setting_differences([(tmp_path, "casme2"), (tmp_path, "smic")])
+    names = [line.partition(" differs")[0] for line in differences]
+    assert names == ["crop.at_most", "frames.count", "model rife", "version of the preprocessing"]
+    assert differences[1].startswith(f"frames.count differs (casme2 in {tmp_path}: 11, smic in {tmp_path}: 5); ")
+    assert f"casme2 in {tmp_path}: aaaaaaaaaaaa..., " in differences[2]
+    assert setting_differences([(tmp_path, "smic")]) == []
+
+
+def test_a_data_set_of_unknown_making_beside_a_known_one_is_named(tmp_path: Path) -> None:
+    used = [(tmp_path / "a", "casme2"), (tmp_path / "b", "smic")]
+    assert setting_differences(used) == [], "no folder has a manifest: nothing is known"
+    write_json(tmp_path / "a" / "manifest.json", {"casme2": _entry()})
+    (line,) = setting_differences(used)
+    assert line.startswith(f"smic in {tmp_path / 'b'}: how it was made is unknown")
+
+
+@pytest.mark.parametrize(("entry", "words"), [(_entry(finished=False), "is not finished"), ({}, "does not say")])
+def test_a_run_that_is_not_over_is_named(tmp_path: Path, entry: dict[str, object], words: str) -> None:
+    write_json(tmp_path / "manifest.json", {"casme2": _entry(), "smic": entry})
+    assert manifest_problems(tmp_path, ["casme2"]) == []
+    (line,) = manifest_problems(tmp_path, ["casme2", "samm", "smic"])
+    assert f"preprocessing of smic {words}" in line and "again, it keeps what is there" in line
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"smic": 1}', "[" * 100_000, '"\xff'])
+def test_a_damaged_manifest_names_the_fix(tmp_path: Path, text: str) -> None:
+    (tmp_path / "manifest.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(DataError, match=r"manifest\.json: unreadable .*; delete it"):
+        setting_differences([(tmp_path, "smic")])

@@ -6,17 +6,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from slstt.downloads import rife_weights
 from slstt.errors import WeightsError
 from slstt.flow.interpolation import IFNet, Rife, fill, warp_backward
 
 
 @pytest.fixture(scope="session")
-def weights():
-    try:
-        return rife_weights()
-    except WeightsError as error:
-        pytest.skip(str(error))
+def weights(official_rife):
+    return official_rife
 
 
 @pytest.fixture(scope="module")

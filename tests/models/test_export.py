@@ -12,7 +12,7 @@ from torch import nn
 
 from slstt.errors import ConfigError, SlsttError, WeightsError
 from slstt.models import export as exporting
-from slstt.models.export import METADATA, TOLERANCE, ScanLSTM, check_format, export
+from slstt.models.export import TOLERANCE, check_packages, export
 from slstt.models.model_file import SYNTHETIC, load_model, save_model
 from slstt.models.slstt import SLSTT
 
@@ -46,7 +46,7 @@ def clips(count: int, frames: int, size: int = 16) -> torch.Tensor:
 @pytest.mark.parametrize("aggregator", ["lstm", "mean"])
 def test_onnx_gives_the_model_s_logits_for_any_number_of_clips_and_frames(tmp_path: Path, aggregator: str) -> None:
     path = model_file(tmp_path, aggregator)
-    export(path, tmp_path / "model.onnx", "onnx")
+    export(path, tmp_path / "model.onnx")
     onnx.checker.check_model(onnx.load(tmp_path / "model.onnx"), full_check=True)
     session, model = onnxruntime.InferenceSession(str(tmp_path / "model.onnx")), load_model(path)
     for count, frames in COUNTS:
@@ -55,44 +55,21 @@ def test_onnx_gives_the_model_s_logits_for_any_number_of_clips_and_frames(tmp_pa
         torch.testing.assert_close(torch.from_numpy(found), model(x), atol=TOLERANCE, rtol=0)
 
 
-@torch.no_grad()
-@pytest.mark.parametrize("aggregator", ["lstm", "mean"])
-def test_torch_export_gives_the_model_s_logits(tmp_path: Path, aggregator: str) -> None:
-    path = model_file(tmp_path, aggregator)
-    export(path, tmp_path / "model.pt2", "torch")
-    run, model = torch.export.load(tmp_path / "model.pt2").module(), load_model(path)
-    for count, frames in COUNTS:
-        x = clips(count, frames)
-        torch.testing.assert_close(run(x), model(x), atol=TOLERANCE, rtol=0)
-
-
-@torch.no_grad()
-def test_the_scan_is_torch_s_lstm() -> None:
-    torch.manual_seed(0)
-    lstm = nn.LSTM(5, 7, 3, batch_first=True)
-    features = torch.randn(4, 9, 5)
-    torch.testing.assert_close(ScanLSTM(lstm)(features)[0], lstm(features)[0], atol=1e-6, rtol=1e-5)
-
-
 def test_the_files_say_what_to_feed_and_how_to_read_the_answer(tmp_path: Path) -> None:
     path = model_file(tmp_path, "mean", crop="[-1.0, 1.0, -1.0, 2.0]", trained_on="drawn flow", left_out="smic/s01")
-    export(path, tmp_path / "model.onnx", "onnx")
-    export(path, tmp_path / "model.pt2", "torch")
+    export(path, tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
-    in_onnx = session.get_modelmeta().custom_metadata_map
-    files = {METADATA: ""}
-    torch.export.load(tmp_path / "model.pt2", extra_files=files)
-    for said in (in_onnx, json.loads(files[METADATA])):
-        assert json.loads(said["classes"]) == ["negative", "positive", "surprise"]
-        assert (said["kind"], said["encoding"], said["normalize"]) == ("cache", "uv_strain", "train")
-        assert json.loads(said["mean"]) == [0.1, 0.2, 0.3]
-        assert json.loads(said["deviation"]) == [1.0, 2.0, 3.0]
-        assert json.loads(said["crop"]) == [-1.0, 1.0, -1.0, 2.0]
-        assert (said["frames"], said["image_size"]) == ("4", "16")
-        assert "uv_strain" in said["input"]
-        assert "subtract mean" in said["input"]
-        assert said["trained_on"] == "drawn flow"
-        assert said["left_out"] == "smic/s01"
+    said = session.get_modelmeta().custom_metadata_map
+    assert json.loads(said["classes"]) == ["negative", "positive", "surprise"]
+    assert (said["kind"], said["encoding"], said["normalize"]) == ("cache", "uv_strain", "train")
+    assert json.loads(said["mean"]) == [0.1, 0.2, 0.3]
+    assert json.loads(said["deviation"]) == [1.0, 2.0, 3.0]
+    assert json.loads(said["crop"]) == [-1.0, 1.0, -1.0, 2.0]
+    assert (said["frames"], said["image_size"]) == ("4", "16")
+    assert "uv_strain" in said["input"]
+    assert "subtract mean" in said["input"]
+    assert said["trained_on"] == "drawn flow"
+    assert said["left_out"] == "smic/s01"
     shape = session.get_inputs()[0].shape
     assert shape[2:] == [3, 16, 16]
     assert all(isinstance(size, str) for size in shape[:2])  # named, not fixed
@@ -100,7 +77,7 @@ def test_the_files_say_what_to_feed_and_how_to_read_the_answer(tmp_path: Path) -
 
 @torch.no_grad()
 def test_the_shipped_weights_can_be_exported(tmp_path: Path) -> None:
-    about = export(SYNTHETIC, tmp_path / "synthetic.onnx", "onnx")
+    about = export(SYNTHETIC, tmp_path / "synthetic.onnx")
     x = clips(5, 1, 28)
     session = onnxruntime.InferenceSession(str(tmp_path / "synthetic.onnx"))
     (found,) = session.run(None, {"pictures": x.numpy()})
@@ -113,7 +90,7 @@ def test_a_file_that_does_not_agree_with_the_model_is_not_kept(tmp_path: Path, m
     # With torch's order of gates where ONNX has another the graph is sound and its answers are wrong.
     monkeypatch.setattr(exporting, "_reordered", lambda weight: weight.detach()[None])
     with pytest.raises(SlsttError, match="differs from the model"):
-        export(path, tmp_path / "model.onnx", "onnx")
+        export(path, tmp_path / "model.onnx")
     assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
 
 
@@ -121,11 +98,21 @@ def test_a_model_file_that_does_not_say_its_input_is_refused(tmp_path: Path) -> 
     model = SLSTT(image_size=16, patch_size=8, width=12, depth=1, heads=2, aggregator="mean")
     save_model(model, tmp_path / "bare.safetensors")
     with pytest.raises(WeightsError, match="does not say classes, kind"):
-        export(tmp_path / "bare.safetensors", tmp_path / "bare.pt2", "torch")
+        export(tmp_path / "bare.safetensors", tmp_path / "bare.onnx")
+
+
+def test_weights_that_overflow_are_named_and_nothing_is_written(tmp_path: Path) -> None:
+    path = model_file(tmp_path, "lstm")
+    model = load_model(path)
+    with torch.no_grad():
+        model.aggregator.classifier.weight.fill_(3e38)  # pyright: ignore
+    save_model(model, path, HEADER)
+    with pytest.raises(WeightsError, match=rf"{path}: its answers are not finite"):
+        export(path, tmp_path / "model.onnx")
+    assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporting.importlib.util, "find_spec", lambda name: None if name == "onnx" else object())
     with pytest.raises(ConfigError, match=r"onnx not installed; run pip install 'slstt\[export\]'"):
-        check_format("onnx")
-    check_format("torch")
+        check_packages()

@@ -1,6 +1,7 @@
 """The whole network: what flows where, and what learns in each mode."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -228,6 +229,29 @@ def test_bfloat16_autocast_trains(model: SLSTT, clips: Tensor) -> None:
         loss = torch.nn.functional.cross_entropy(model(clips).float(), torch.arange(3))
     loss.backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+AVX2_ALONE = """
+import torch
+from slstt.models.slstt import LSTMAggregator
+with torch.autocast("cpu", dtype=torch.bfloat16):
+    LSTMAggregator(8, 3, 4, 2, 5)(torch.zeros(2, 3, 8)).float().sum().backward()
+"""
+
+
+def test_bfloat16_autocast_needs_no_bfloat16_lstm_of_the_cpu() -> None:
+    """Not every CPU has one: oneDNN is told here to use nothing newer than AVX2."""
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    said = subprocess.run([sys.executable, "-c", AVX2_ALONE], env=environment, capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+
+
+def test_bfloat16_autocast_leaves_the_lstm_in_float32_on_the_cpu(model: SLSTT) -> None:
+    found = []
+    model.aggregator.lstm.register_forward_hook(lambda module, inputs, outputs: found.append(outputs[0].dtype))  # type: ignore[union-attr]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model.aggregate(torch.randn(2, 3, model.arguments["width"]))
+    assert found == [torch.float32]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")

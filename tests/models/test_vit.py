@@ -20,7 +20,7 @@ from torchvision.models.vision_transformer import VisionTransformer as Torchvisi
 
 from slstt.errors import ConfigError
 from slstt.models.vit import VisionTransformer
-from slstt.models.weight_naming import resample_positions, translate
+from slstt.models.weight_files import resample_positions, translate
 
 SMALL = {"image_size": 32, "patch_size": 8, "width": 48, "depth": 4, "heads": 3}
 

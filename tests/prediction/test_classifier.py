@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +12,7 @@ from slstt.cli.train import main as train
 from slstt.config.load import load_config
 from slstt.config.pretrain import PretrainConfig
 from slstt.datasets.clips import Clip, write_index
-from slstt.datasets.flow_maps import PUBLISHED_CROP
-from slstt.datasets.synthetic.flow_fields import draw
+from slstt.datasets.synthetic.flow_fields import PUBLISHED_CROP, draw
 from slstt.errors import ConfigError, WeightsError
 from slstt.evaluation.predictions import read_predictions
 from slstt.evaluation.saliency import saliency_maps
@@ -22,8 +20,7 @@ from slstt.flow.encoding import normalize_each
 from slstt.flow.flow_files import flow_path, read_flow, write_flow
 from slstt.models.model_file import SYNTHETIC, load_model, read_header, read_model_input, save_model
 from slstt.models.slstt import SLSTT
-from slstt.prediction.classify import find_classifier, pictures
-from slstt.prediction.settings import read_settings
+from slstt.prediction.classify import find_classifier, pictures, read_settings
 from slstt.training.folds import seed_of
 from slstt.training.pretraining import Source
 
@@ -46,7 +43,9 @@ def run_of(folder: Path, *overrides: str) -> tuple[Path, Path]:
             write_flow(flow_path(cache, clip.key), flow.astype(np.float32), clip.name)
             listed.append(clip)
     write_index(cache / "index.csv", listed)
-    (cache / "manifest.json").write_text(json.dumps({"smic": {"settings": {"flow": {"method": "dis"}}}}))
+    (cache / "manifest.json").write_text(
+        json.dumps({"smic": {"settings": {"flow": {"method": "dis"}}, "finished": True}})
+    )
     (folder / "tiny.yaml").write_text(SETTINGS)
     arguments = ["--config", str(folder / "tiny.yaml"), "--out", str(folder / "run"), "--quiet"]
     assert train([*arguments, f"data.root={cache}", "data.protocol=smic_sde", *overrides]) == 0
@@ -123,7 +122,7 @@ def test_settings_that_make_no_sense_are_listed_together(trained: tuple[Path, Pa
         read_settings(find_classifier(str(trained[1])), wrong)
     assert [line.split("'")[1] for line in raised.value.problems] == [
         "frames.count",
-        "spotting.shortest_ms",
+        "spotting.longest_ms",
         "spotting.back",
     ]
 
@@ -133,8 +132,8 @@ def test_default_weights_see_what_they_were_pretrained_on() -> None:
     config = load_config(PretrainConfig, SYNTHETIC.with_suffix(".yaml"))
     source, wanted = Source(config), read_model_input(SYNTHETIC)
     assert wanted.crop == PUBLISHED_CROP
-    in_pixels = replace(source.fields, scaled=False)
-    fields = draw(in_pixels, 4, seed_of(config.run.seed, "fields", "a test"))
+    seed = seed_of(config.run.seed, "fields", "a test")
+    fields = draw(config.fields, 4, seed, resolution=28, emotions=source.emotions)  # in pixels
     for field, picture in zip(fields.maps, source.batch(4, "a test").pictures, strict=True):
         found = pictures(wanted, torch.from_numpy(field[:, :2]))
         torch.testing.assert_close(found, picture, atol=1e-4, rtol=0)
@@ -163,7 +162,7 @@ def test_maps_do_not_depend_on_the_size_of_the_crop_or_the_strength_of_the_flow(
         ("bare.safetensors", "does not say classes, kind, encoding, normalize, frames"),
         ("odd.safetensors", "names 2 classes and has 3 outputs"),
         ("future.safetensors", "update slstt"),
-        ("broken.safetensors", "header is damaged"),
+        ("broken.safetensors", "frames in its header are not from 1 to"),
     ],
 )
 def test_weights_that_cannot_be_used_are_one_line(tmp_path: Path, what: str, line: str) -> None:
@@ -183,6 +182,26 @@ def test_weights_that_cannot_be_used_are_one_line(tmp_path: Path, what: str, lin
         find_classifier(str(tmp_path / what))
     assert len(raised.value.problems) == 1
     assert line in raised.value.problems[0]
+
+
+def test_a_model_whose_answer_overflows_is_named(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    cache, run = trained
+    source = run / "folds" / "smic-s01" / "model.safetensors"
+    model, header = load_model(source), read_header(source)
+    with torch.no_grad():
+        for parameter in model.aggregator.parameters():
+            parameter.fill_(3e38)
+    save_model(model, tmp_path / "large.safetensors", {k: v for k, v in header.items() if k != "arguments"})
+    flow = torch.from_numpy(read_flow(next(cache.glob("flow/smic/*/*.safetensors"))))
+    with pytest.raises(WeightsError, match=rf"{tmp_path / 'large.safetensors'}: its answer is not finite"):
+        find_classifier(str(tmp_path / "large.safetensors")).probabilities([flow])
+
+
+@pytest.mark.parametrize("content", ['{"folds": [{"name": []}]}', "[" * 50_000, '{"folds": 3}', ""])
+def test_a_damaged_list_of_folds_is_a_remark(trained: tuple[Path, Path], tmp_path: Path, content: str) -> None:
+    run = Path(shutil.copytree(trained[1], tmp_path / "run"))
+    (run / "folds.json").write_text(content)
+    assert "folds.json is missing or unreadable" in find_classifier(str(run)).remarks[0]
 
 
 def test_folds_of_different_runs_do_not_go_together(trained: tuple[Path, Path], tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from slstt.images import Picture, read_image
 from slstt.prediction.classify import IntervalFlow, Unclassifiable, find_classifier, interval_flows
 from slstt.prediction.face_motion import FaceMotion, Interval
 from slstt.preprocessing.clip import ClipModels, process
-from slstt.preprocessing.provenance import Task, determinants
+from slstt.preprocessing.provenance import Task, dependencies
 
 Crop = tuple[float, float, float, float]
 REST = np.eye(3)[:2]
@@ -38,7 +38,8 @@ def seen(count: int, landmarks: np.ndarray, still: np.ndarray | None = None) -> 
     """`count` frames with one face and a still head, unless told otherwise."""
     still = np.repeat(REST[None], count, 0) if still is None else still
     landmarks = np.repeat(landmarks[None], count, 0).astype(np.float32)
-    return FaceMotion(100.0, landmarks, still, np.zeros(count, np.float32), np.ones(count, int), (), ())
+    times, faces = np.arange(count) / 100, np.ones(count, int)
+    return FaceMotion(100.0, times, landmarks, still, np.zeros(count, np.float32), faces, (), ())
 
 
 def one(
@@ -70,7 +71,7 @@ def test_an_interval_gets_the_flow_that_slstt_preprocess_makes_of_a_clip(
     clip, config = clips[0], settings(f"frames.count={count}")
     landmarks, path = points(clip), flow_path(tmp_path, clips[0].key)
     outcome = process(
-        Task(clip, path, determinants(config, clip, landmarks, {}), landmarks), config, ClipModels(config)
+        Task(clip, path, dependencies(config, clip, landmarks, {}), landmarks), config, ClipModels(config)
     )
     assert outcome.failure is None
     numbers = list(clip.frames)

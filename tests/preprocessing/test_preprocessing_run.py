@@ -4,24 +4,32 @@ import os
 import random
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
+from slstt import workers
 from slstt.cli.preprocess import main
 from slstt.config.load import load_config
 from slstt.config.preprocess import PreprocessConfig
 from slstt.datasets import read_release
 from slstt.datasets.clips import Clip
 from slstt.flow.flow_files import flow_path, read_flow, read_whole
-from slstt.preprocessing import workers
+from slstt.preprocessing import run as pipeline
 from slstt.preprocessing.clip import needed_frames
-from slstt.preprocessing.run import PreprocessingResult, preprocess
+from slstt.preprocessing.provenance import ClipOutcome, Task
+from slstt.preprocessing.run import PreprocessingResult, _make_work, preprocess, versions
+from slstt.workers import Worker
 
 QUICK = ["interpolation.method=linear", "crop.size=64"]
 Release = Callable[[str], Path]
@@ -217,6 +225,187 @@ def test_a_clip_that_begins_to_fail_loses_its_old_flow_file(release: Path, copie
     assert not flow_path(copied, clip.key).exists() and len(result.clips) == 3
 
 
+# --- odd frames ------------------------------------------------------------------------------------------------------
+
+
+def _named_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def _folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _link_in_a_circle(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path)
+
+
+def _far_too_large(path: Path) -> None:
+    """The header of a 20000 x 20000 picture over the data of a small one."""
+    raw = bytearray(cv2.imencode(".png", np.zeros((4, 4), np.uint8))[1])
+    raw[16:24] = struct.pack(">II", 20_000, 20_000)
+    path.write_bytes(raw)
+
+
+@pytest.mark.parametrize(
+    ("damage", "kind", "words"),
+    [
+        (_named_pipe, "no_onset_frame", "is missing"),
+        (_folder, "no_onset_frame", "is missing"),
+        (_link_in_a_circle, "no_onset_frame", "is missing"),
+        (_far_too_large, "undecodable_frame", "20000 x 20000 pixels; at most 40 million"),
+    ],
+)
+def test_a_frame_that_is_no_picture_costs_its_own_clip(
+    release: Path, tmp_path: Path, damage: Callable[[Path], None], kind: str, words: str
+) -> None:
+    root = Path(shutil.copytree(release, tmp_path / "raw"))
+    clip = read_release("casme2", root).clips[0]
+    damage(clip.frames[clip.onset])
+    result = _run(root, tmp_path / "out")
+    assert len(result.clips) == 3
+    (failure,) = result.failures
+    assert (failure.clip, failure.kind) == (clip.name, kind) and words in failure.reason
+
+
+@pytest.mark.parametrize("name", ["n" * 251, "a\0b"])
+def test_a_name_that_no_file_can_have_costs_its_own_clip(release: Path, tmp_path: Path, name: str) -> None:
+    whole = read_release("casme2", release)
+    odd = replace(whole.clips[0], name=name)
+    config = load_config(PreprocessConfig, None, QUICK)
+    result = preprocess(replace(whole, clips=(odd, *whole.clips[1:])), config, tmp_path / "out", quiet=True)
+    assert [(remark.clip, remark.kind) for remark in result.failures] == [(name, "bad_name")]
+    assert len(result.clips) == 3
+
+
+@pytest.mark.parametrize("name", ["n" * 300 + ".png", "a\0b.png"])
+def test_a_frame_whose_path_no_file_can_have_costs_its_own_clip(release: Path, tmp_path: Path, name: str) -> None:
+    whole = read_release("casme2", release)
+    clip = whole.clips[0]
+    odd = replace(clip, frames={**clip.frames, clip.onset: clip.folder / name})
+    config = load_config(PreprocessConfig, None, QUICK)
+    result = preprocess(replace(whole, clips=(odd, *whole.clips[1:])), config, tmp_path / "out", quiet=True)
+    assert [(remark.clip, remark.kind) for remark in result.failures] == [(clip.name, "undecodable_frame")]
+    assert len(result.clips) == 3
+
+
+def test_frames_of_twelve_bits_give_the_flow_of_eight(release: Path, finished: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(release, tmp_path / "raw"))
+    clip = read_release("casme2", root).clips[0]
+    for number, path in clip.frames.items():
+        deep = cv2.imread(str(path)).astype(np.uint16) * 16
+        if number == clip.offset:
+            deep[0, 0] = 4095  # the brightest value of the clip stands in a frame that no plan needs
+        path.with_suffix(".png").write_bytes(cv2.imencode(".png", deep)[1].tobytes())
+        path.unlink()
+    result = _run(root, tmp_path / "out")
+    assert [(remark.clip, remark.kind) for remark in result.flags] == [(clip.name, "unused_bits")]
+    of_twelve, of_eight = (read_flow(flow_path(out, clip.key)) for out in (tmp_path / "out", finished))
+    assert np.array_equal(of_twelve, of_eight)
+
+
+def test_a_clip_without_motion_is_flagged(release: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = Path(shutil.copytree(release, tmp_path / "raw"))
+    clip = read_release("casme2", root).clips[0]
+    for path in clip.frames.values():
+        path.write_bytes(clip.frames[clip.onset].read_bytes())
+    result = _run(root, tmp_path / "out")
+    assert [(remark.clip, remark.kind) for remark in result.flags] == [(clip.name, "identical_frames")]
+    assert main(["--dataset", "casme2", "--root", str(root), "--out", str(tmp_path / "new"), "--check", *QUICK]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "identical_frames:" in line)
+    assert clip.name in line
+
+
+def test_a_frame_of_another_picture_is_flagged_by_its_flow(release: Path, tmp_path: Path) -> None:
+    """What a damaged, still well-formed JPEG looks like: half of the picture is shifted."""
+    root = Path(shutil.copytree(release, tmp_path / "raw"))
+    clip = read_release("casme2", root).clips[0]
+    assert clip.apex is not None
+    number = clip.apex + 2
+    picture = cv2.imread(str(clip.frames[number]))
+    picture[120:] = np.roll(picture[120:], 25, axis=1)
+    clip.frames[number].write_bytes(cv2.imencode(".jpg", picture)[1].tobytes())
+    result = _run(root, tmp_path / "out")
+    assert [(remark.clip, remark.kind) for remark in result.flags] == [(clip.name, "flow_outlier")]
+    assert f"frame {number} " in result.flags[0].reason
+
+
+# --- failed before ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_a_failure(release: Path, tmp_path: Path) -> tuple[Path, Path, Clip]:
+    """(release, output folder of a whole run, the clip that failed in it)."""
+    root, out = Path(shutil.copytree(release, tmp_path / "raw")), tmp_path / "out"
+    clip = read_release("casme2", root).clips[0]
+    for path in clip.frames.values():
+        grey = np.full((240, 320), 90, np.uint8)
+        path.write_bytes(cv2.imencode(".jpg", grey)[1].tobytes())
+    result = _run(root, out)
+    assert [remark.kind for remark in result.failures] == ["no_face"] and result.not_retried == 0
+    return root, out, clip
+
+
+def test_a_failed_clip_is_not_tried_again(with_a_failure: tuple[Path, Path, Clip]) -> None:
+    root, out, clip = with_a_failure
+    before = _bytes(out)
+    result = _run(root, out)
+    assert (result.computed, result.kept, result.not_retried) == (0, 3, 1) and not result.seconds
+    assert [(remark.clip, remark.kind) for remark in result.failures] == [(clip.name, "no_face")]
+    assert _bytes(out) == before
+
+
+@pytest.mark.parametrize("change", ["file", "setting", "landmarks", "retry"])
+def test_a_failed_clip_is_tried_again_where_something_changed(
+    with_a_failure: tuple[Path, Path, Clip], release: Path, change: str
+) -> None:
+    root, out, clip = with_a_failure
+    if change == "file":
+        shutil.copy(release / clip.frames[clip.onset].relative_to(root), clip.frames[clip.onset])
+    config = load_config(PreprocessConfig, None, [*QUICK, *(["crop.upsample=2"] if change == "setting" else [])])
+    points = np.random.default_rng(0).uniform(90, 150, (68, 2)).astype(np.float32)
+    points[8, 1], points[19, 1], points[57, 1] = 180, 80, 150
+    given = {clip.key: points} if change == "landmarks" else None
+    retry = change == "retry"
+    result = preprocess(read_release("casme2", root), config, out, given, quiet=True, retry=retry)
+    assert result.not_retried == 0
+    assert [remark.kind for remark in result.failures] == ([] if change == "landmarks" else ["no_face"])
+
+
+def test_what_is_the_machines_fault_is_tried_again(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def killed(make: object, arguments: object, tasks: list[Task], where: object) -> Iterator[Iterator[workers.Died]]:
+        yield (workers.Died(task, -9, "killed") for task in tasks)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(workers, "at_work", killed)
+        assert len(_run(release, tmp_path).failures) == 4
+    assert len(_run(release, tmp_path).clips) == 4
+
+
+def test_the_command_says_what_it_left_and_how_to_try_it(
+    with_a_failure: tuple[Path, Path, Clip], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, out, _ = with_a_failure
+    arguments = ["--dataset", "casme2", "--root", str(root), "--out", str(out), "--workers", "1", *QUICK]
+    assert main(arguments) == 1
+    assert "1 of them failed before and were not tried again; --retry tries them" in capsys.readouterr().out
+    assert main([*arguments, "--retry"]) == 1
+    assert "failed before" not in capsys.readouterr().out
+
+
+def test_with_nothing_to_do_nothing_heavy_is_loaded(with_a_failure: tuple[Path, Path, Clip]) -> None:
+    root, out, _ = with_a_failure
+    arguments = ["--dataset", "casme2", "--root", str(root), "--out", str(out), "--workers", "1", *QUICK]
+    code = f"import sys; from slstt.cli.preprocess import main; main({arguments}); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
+
+
 # --- the whole folder -----------------------------------------------------------------------------------------------
 
 
@@ -233,11 +422,10 @@ def test_until_a_run_is_over_the_index_lists_only_what_is_current(
 ) -> None:
     monkeypatch.setenv("SLSTT_RIFE_WEIGHTS", "unused")
 
-    def interrupted(*_: object) -> Iterator[object]:
+    def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
-        yield
 
-    monkeypatch.setattr(workers, "here", interrupted)
+    monkeypatch.setattr(pipeline, "_make_work", interrupted)
     with pytest.raises(KeyboardInterrupt):
         _run(release, copied, "flow.method=dis")
     assert (copied / "index.csv").read_text().count("\n") == 1, "only the header: no flow of mixed settings"
@@ -267,6 +455,22 @@ def test_odd_landmarks_are_flagged_against_the_subject(release: Path, tmp_path: 
     given[third.key] = points + 60
     result = preprocess(more, config, tmp_path, given, quiet=True)
     assert [remark.clip for remark in result.flags if remark.kind == "landmark_outlier"] == ["EP99_01f"]
+
+
+def test_versions_come_from_the_modules_whatever_the_packages_are_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    import dlib
+    import torch
+
+    def renamed(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", renamed)
+    found = versions()
+    assert found["opencv"] == cv2.__version__ and found["dlib"] == dlib.__version__
+    assert found["numpy"] == np.__version__ and found["torch"] == torch.__version__
+    monkeypatch.delitem(sys.modules, "torch")
+    assert versions()["torch"] == found["torch"], "the same without importing it"
+    assert "torch" not in sys.modules
 
 
 # --- killed and interrupted -----------------------------------------------------------------------------------------
@@ -351,6 +555,44 @@ def test_an_interrupt_ends_with_130_and_keeps_the_work(
             assert (out / path).read_bytes() == raw
 
 
+def _deaths(out: Path, clip: Clip) -> Path:
+    return out / f"deaths-{clip.subject}-{clip.name}"
+
+
+def _make_deadly(worker: Worker, config: PreprocessConfig) -> Callable[[Task], ClipOutcome]:
+    """As in a real run, but the worker is killed as often as the clip's file of deaths says."""
+    work = _make_work(worker, config)
+
+    def deadly(task: Task) -> ClipOutcome:
+        deaths = _deaths(task.path.parents[3], task.clip)
+        if deaths.exists() and (left := int(deaths.read_text())):
+            deaths.write_text(str(left - 1))
+            os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does when memory runs out
+        return work(task)
+
+    return deadly
+
+
+def test_a_killed_worker_costs_no_clip_unless_it_happens_twice(
+    release: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once, always, *_ = read_release("casme2", release).clips
+    out = tmp_path / "out"
+    out.mkdir()
+    _deaths(out, once).write_text("1")
+    _deaths(out, always).write_text("9")
+    monkeypatch.setattr(pipeline, "_make_work", _make_deadly)
+    result = _run(release, out, worker_count=2)
+    (failure,) = result.failures
+    assert (failure.clip, failure.subject, failure.kind) == (always.name, always.subject, "worker_died")
+    assert "ended twice (exit code -9; killed by the kernel: out of memory?)" in failure.reason
+    assert "fewer --workers" in failure.reason
+    assert _deaths(out, always).read_text() == "7"
+    for clip in read_release("casme2", release).clips:
+        if clip != always:
+            assert flow_path(out, clip.key).read_bytes() == flow_path(finished, clip.key).read_bytes()
+
+
 @pytest.mark.cluster
 def test_ray_gives_the_same_bytes(release: Path, finished: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray")
@@ -361,15 +603,8 @@ def test_ray_gives_the_same_bytes(release: Path, finished: Path, tmp_path: Path)
     assert _bytes(tmp_path / "out") == _bytes(finished)
 
 
-def test_rife_fills_a_short_clip(synthetic_release: Release, tmp_path: Path) -> None:
+def test_rife_fills_a_short_clip(synthetic_release: Release, official_rife: Path, tmp_path: Path) -> None:
     """More frames are asked for than the shortest clip has: RIFE makes the rest, which lies between its neighbours."""
-    from slstt.downloads import rife_weights
-    from slstt.errors import WeightsError
-
-    try:
-        rife_weights()
-    except WeightsError:
-        pytest.skip("the RIFE weights are not at hand and there is no network")
     whole = read_release("casme2", synthetic_release("casme2"))
     clip = min(whole.clips, key=lambda clip: clip.offset - clip.onset)
     alone = type(whole)(whole.dataset, whole.layout, whole.root, None, (clip,), ())

@@ -89,6 +89,30 @@ def test_a_pretrained_classifier_predicts_without_learning(maps: Path, tmp_path:
     np.testing.assert_allclose(found.probabilities, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        (("classifier.name=pretrained",), "its answers to smic-s01 are not finite"),
+        ((*SIZES, "encoder.trainable=none", "classifier.name=svm_rbf"), "the features of smic/s01/"),
+    ],
+)
+def test_weights_that_overflow_are_named(
+    maps: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...], line: str
+) -> None:
+    """Every weight is finite, and the sums of them are not."""
+    model = SLSTT(28, 28, 16, 1, 2, classes=3, aggregator="mean").eval()
+    with torch.no_grad():
+        model.encoder.patch_embedding.weight.fill_(3e38)
+        model.aggregator.classifier.weight.fill_(3e38)
+    save_model(model, tmp_path / "large.safetensors")
+    assert (
+        run("svm_linear.yaml", maps, tmp_path / "run", f"model.pretrained={tmp_path / 'large.safetensors'}", *more) == 3
+    )
+    said = capsys.readouterr().err
+    assert line in said and "large.safetensors" in said and "not finite" in said and len(said.splitlines()) == 1
+    assert not list((tmp_path / "run").glob("**/predictions.csv"))
+
+
 def test_fine_tuning_can_begin_with_the_whole_pretrained_network(maps: Path, tmp_path: Path) -> None:
     """With a learning rate of almost nothing it ends where it began: with the pretrained network's own answers."""
     torch.manual_seed(3)

@@ -141,7 +141,8 @@ def test_two_shards_that_overlap_do_no_fold_twice(flow_root, undisturbed, tmp_pa
     run = tmp_path / "run"
     processes = [start(arguments(flow_root, run, *RECIPE, "--shard", "1/1")) for _ in range(2)]
     said = [process.communicate(timeout=120) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], said
+    # The second may end while the first still trains the last fold, and then says that something was left.
+    assert 0 in (codes := [process.returncode for process in processes]) and set(codes) <= {0, 1}, said
     assert contents(run) == undisturbed
 
 

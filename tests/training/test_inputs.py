@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import cv2
@@ -6,12 +7,13 @@ import pytest
 import torch
 from tiny_runs import tiny, write_cache
 
-from slstt.config.train import Data
+from slstt.config.train import Data, TrainConfig, problems
 from slstt.datasets.clips import Clip, read_index, write_index
 from slstt.errors import DataError
+from slstt.files import write_json
 from slstt.flow.encoding import encode, resized
 from slstt.flow.flow_files import flow_path, read_flow, write_flow
-from slstt.training.inputs import FlowData, read_data
+from slstt.training.inputs import FlowData, protocol_lines, read_data
 
 
 def data_of(root: Path, size: int = 16, **more) -> FlowData:
@@ -99,15 +101,50 @@ def test_clips_of_other_data_sets_and_left_out_emotions_are_not_read(tmp_path: P
     assert [data.classes[label] for label in data.labels] == ["happiness", "disgust"]
 
 
-def test_clips_of_different_length_are_named(tmp_path: Path) -> None:
+def test_clips_of_different_length_are_named_before_any_is_read(tmp_path: Path) -> None:
     root = write_cache(tmp_path)
-    key = data_of(root).keys[4]
-    write_flow(flow_path(root, key), np.zeros((5, 2, 16, 16)), "longer")
-    with pytest.raises(DataError, match=f"{key[2]}.*5 frames.*3"):
-        data_of(root).batch([3, 4])
+    first, other = (data_of(root).keys[i] for i in (0, 4))
+    for key in (first, other):  # the first clip is no measure of the others
+        write_flow(flow_path(root, key), np.zeros((5, 2, 16, 16)), "longer")
+    with pytest.raises(DataError) as caught:
+        data_of(root)
+    assert [line.partition(";")[0] for line in caught.value.problems] == [
+        f"{'/'.join(key)}: has 5 frames, most clips 3" for key in (first, other)
+    ]
+
+
+def composite(tmp_path: Path, **smic: object) -> Data:
+    """SMIC-like clips in one folder, one clip of CASME II in another, each with its manifest."""
+    roots = write_cache(tmp_path / "smic"), tmp_path / "casme2"
+    clip = Clip("casme2", "sub01", "EP01", "happiness", 1, 2, 3, Path())
+    write_flow(flow_path(roots[1], clip.key), np.zeros((3, 2, 16, 16)), "f")
+    write_index(roots[1] / "index.csv", [clip])
+    entry = {"settings": {"flow": {"method": "farneback"}, "crop": {"size": 384}}, "models": {}, "finished": True}
+    write_json(roots[0] / "manifest.json", {"smic": entry | smic})
+    write_json(roots[1] / "manifest.json", {"casme2": entry})
+    return Data(root=roots, protocol="cde")
+
+
+def test_data_sets_preprocessed_differently_are_refused(tmp_path: Path) -> None:
+    assert len(read_data(composite(tmp_path), 16)) == 19
+    other = {"flow": {"method": "dis"}, "crop": {"size": 128}}
+    with pytest.raises(DataError) as caught:
+        read_data(composite(tmp_path, settings=other, finished=False), 16)
+    lines = [line.partition(" (")[0].partition(";")[0] for line in caught.value.problems]
+    assert lines == [
+        f"{tmp_path / 'smic'}: the preprocessing of smic is not finished",
+        "crop.size differs",
+        "flow.method differs",
+    ]
+
+
+def test_a_data_set_that_the_protocol_does_not_use_may_be_unfinished(tmp_path: Path) -> None:
+    data = composite(tmp_path, finished=False, settings={})
+    assert len(read_data(data.model_copy(update={"protocol": "casme2_sde"}), 16)) == 1
 
 
 def flow_map_folder(root: Path) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(0)
     rows = ["dataset,subject,clip,label"]
     for dataset, subject, clip, label in (
@@ -137,6 +174,64 @@ def test_flow_maps_become_clips_of_one_frame(tmp_path: Path) -> None:
     assert [key[0] for key in only_smic.keys] == ["smic", "smic"]
     with pytest.raises(DataError, match=r"set model\.image_size=8"):
         read_data(settings, 28)
+
+
+def test_maps_of_any_sets_go_into_any_protocol_of_three_classes(tmp_path: Path) -> None:
+    root = flow_map_folder(tmp_path)
+    cv2.imwrite(str(root / "006_006_1_2 .png"), np.full((8, 8, 3), 9, np.uint8))
+    cv2.imwrite(str(root / "sub04_EP12_01f .png"), np.full((8, 8, 3), 7, np.uint8))
+    with (root / "labels.csv").open("a") as table:
+        table.write("samm,006,006_1_2,surprise\ncasme2,sub04,EP12_01f,negative\n")
+    settings = Data(kind="flow_maps", root=root, protocol="cde")
+    data = read_data(settings, 8)
+    assert [key[0] for key in data.keys] == ["casme2", "casme2", "samm", "smic", "smic"]
+    assert data.left_out == ("casme2 sub04 EP12_01f: left out, as the published list does",)
+    lines = protocol_lines(data, "cde")
+    assert lines[0] == data.left_out[0]
+    assert any(line.startswith("samm: 133 of 133 clips missing") or "samm: 132 of 133" in line for line in lines)
+    without = read_data(settings.model_copy(update={"protocol": "cde_casme2_smic"}), 8)
+    assert [key[0] for key in without.keys] == ["casme2", "casme2", "smic", "smic"]
+    assert without.left_out[0] == "samm: 1 clip left out (cde_casme2_smic takes casme2, smic)"
+
+
+def test_the_published_tree_reads_as_the_folder_does(tmp_path: Path) -> None:
+    root = flow_map_folder(tmp_path / "flat")
+    flat = Data(kind="flow_maps", root=root, protocol="cde")
+    numbers = {"negative": 0, "positive": 1, "surprise": 2}
+    for row in (root / "labels.csv").read_text().split()[1:]:
+        _, subject, clip, label = row.split(",")
+        for branch, left in (("u_test", subject), ("u_train", "other")):
+            folder = tmp_path / "tree" / left / branch / str(numbers[label])
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / f"{subject}_{clip} .png", folder)
+    tree = flat.model_copy(update={"root": tmp_path / "tree"})
+    assert read_data(tree, 8).fingerprint == read_data(flat, 8).fingerprint
+
+
+def test_maps_without_a_clip_of_the_protocol_are_told_apart(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "s1_s1_ne_01 .png"), np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "labels.csv").write_text("dataset,subject,clip,label\nsmic,s1,s1_ne_01,negative\n")
+    with pytest.raises(DataError, match="no clip of the protocol casme2_sde; the maps are of smic"):
+        read_data(Data(kind="flow_maps", root=tmp_path, protocol="casme2_sde"), 8)
+
+
+def test_the_published_maps_are_the_composite(shared_data: Path) -> None:
+    data = read_data(Data(kind="flow_maps", root=shared_data / "megc2019_flow", protocol="cde"), 28)
+    assert len(data) == 442 and protocol_lines(data, "cde") == []
+    settings = Data(kind="flow_maps", root=shared_data / "megc2019_flow", protocol="cde_casme2_smic")
+    data = read_data(settings, 28)
+    assert len(data) == 309
+    assert protocol_lines(data, "cde_casme2_smic") == ["samm: 133 clips left out (cde_casme2_smic takes casme2, smic)"]
+
+
+@pytest.mark.parametrize("protocol", ["casme2_sde", "samm_sde"])
+def test_flow_maps_have_three_classes(tmp_path: Path, protocol: str) -> None:
+    settings = TrainConfig.model_validate({"data": {"kind": "flow_maps", "root": str(tmp_path), "protocol": protocol}})
+    (problem,) = [line for line in problems(settings) if "data.protocol" in line]
+    assert "three classes" in problem and "SAMM" not in problem
+    for name in ("cde", "cde_casme2_smic", "smic_sde"):
+        settings = settings.model_copy(update={"data": settings.data.model_copy(update={"protocol": name})})
+        assert not [line for line in problems(settings) if "data.protocol" in line]
 
 
 def test_the_settings_reach_the_data(flow_root: Path) -> None:

@@ -1,7 +1,6 @@
 """Synthetic subjects whose faces move by action units, in any of the native layouts."""
 
 from slstt.datasets.synthetic.clips import render
-from slstt.datasets.synthetic.dataset import Plan, Truth, read_truth, write
-from slstt.datasets.synthetic.layouts import LAYOUTS
+from slstt.datasets.synthetic.dataset import LAYOUTS, Plan, Truth, read_truth, write
 
 __all__ = ["LAYOUTS", "Plan", "Truth", "read_truth", "render", "write"]

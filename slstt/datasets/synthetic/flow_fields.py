@@ -5,10 +5,12 @@ samples are drawn and computed together: a pull is a Gaussian along x times a Ga
 one product of matrices. Nothing here reads any data set; the face is `faces.canonical_landmarks`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from slstt.config.pretrain import Fields
 from slstt.datasets.synthetic.action_units import EMOTIONS, ONE_SIDED, place
 from slstt.datasets.synthetic.faces import canonical_landmarks
 from slstt.flow.encoding import min_max
@@ -28,47 +30,8 @@ def smooth_noise(generator: np.random.Generator, count: int, resolution: int) ->
 FIELD_UNITS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26)
 """Units in the order of `FlowFields.units`."""
 BLINK = 45
-
-
-@dataclass(frozen=True)
-class FieldSettings:
-    """How flow fields are drawn. Lengths in interocular distances; a range is (smallest, largest)."""
-
-    resolution: int = 28
-    """Height and width of a map in its own pixels."""
-    frames: int = 1
-    """T: 1 is the apex alone; more are evenly spaced ..."""
-    window: tuple[float, float] = (1.0, 1.0)
-    """... over this share of the time from onset to offset, around the apex; 1: from shortly after the onset on."""
-    emotions: tuple[str, ...] = ("negative", "positive", "surprise")
-    """What is shown (see `combinations`): dealt with equal chances."""
-    crop: tuple[float, float, float, float] | None = None
-    """Left, right, top, bottom of the crop in face coordinates, stretched to a square; None: the square of the face."""
-    peak: tuple[float, float] = (0.006, 0.045)
-    """Largest displacement by the units at the apex."""
-    stray: float = 0.3
-    """Chance of one more unit, weaker than those of the emotion."""
-    dropped: float = 0.15
-    """Chance of each unit of a combination to be missing (never all)."""
-    one_sided: float = 0.0
-    """Chance of a clip to be shown by one half of the face alone."""
-    head: float = 0.006
-    """Standard deviation of the head's shift at the apex; turning and growing move the face's rim as much, nodding and
-    turning in depth the nose half as much."""
-    blink: float = 0.15
-    """Chance of a blink within the clip."""
-    noise: float = 0.1
-    """Standard deviation of smooth noise in shares of the peak."""
-    shrinkage: tuple[float, float] = (0.6, 1.0)
-    """Flow programs underestimate: each field is multiplied by such a number, less where skin has little texture."""
-    place: float = 0.05
-    """Standard deviation of where the face lies in the crop, and of its size as a share."""
-    shape: float = 0.04
-    """Standard deviation of where on a face a unit pulls."""
-    spread: tuple[float, float] = (0.85, 1.25)
-    """How wide a pull reaches against the table."""
-    scaled: bool = False
-    """Min-max scale each channel of each clip to 0..1, as in published flow maps (their zero and scale are lost)."""
+PUBLISHED_CROP = (-1.0, 1.0, -0.9, 2.0)
+"""About what the published 28x28 flow maps show of a face: eyes 8.5 rows down, the mouth 19.5, the chin at the edge."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +43,7 @@ class FlowFields:
     units: np.ndarray
     """(N, units, 2) float32: intensity 0..1 of `FIELD_UNITS` on the picture's left and right half."""
     emotions: np.ndarray
-    """(N,) int64: position in the settings' `emotions`."""
+    """(N,) int64: position in the `emotions` that were asked for."""
     intensity: np.ndarray
     """(N, T) float32: the profile, 1 at the apex."""
 
@@ -105,7 +68,7 @@ def face_crop() -> tuple[float, float, float, float]:
     return float(left), float(right), float(bottom - (right - left)), float(bottom)
 
 
-def _times(generator: np.random.Generator, settings: FieldSettings, count: int) -> tuple[np.ndarray, np.ndarray]:
+def _times(generator: np.random.Generator, settings: Fields, count: int) -> tuple[np.ndarray, np.ndarray]:
     """(count, T) times of the frames, onset 0 and offset T + 1, and (count, 1) that of the apex."""
     frames = settings.frames
     if frames == 1:
@@ -127,14 +90,12 @@ def _profiles(generator: np.random.Generator, times: np.ndarray, apex: np.ndarra
 
 
 def _intensities(
-    generator: np.random.Generator, settings: FieldSettings, emotions: np.ndarray
-) -> np.ndarray:  # fmt: skip
-    """(N, units, 2): who pulls how strongly in each clip, left and right."""
+    generator: np.random.Generator, settings: Fields, names: Sequence[str], emotions: np.ndarray
+) -> np.ndarray:
+    """(N, units, 2): how strongly each unit pulls in each clip, left and right; `emotions` are places in `names`."""
     count, width = len(emotions), len(FIELD_UNITS)
-    alternatives = [combinations(emotion) for emotion in settings.emotions]
-    one_sided = np.array(
-        [e in ONE_SIDED for e, found in zip(settings.emotions, alternatives, strict=True) for _ in found]
-    )
+    alternatives = [combinations(emotion) for emotion in names]
+    one_sided = np.array([e in ONE_SIDED for e, found in zip(names, alternatives, strict=True) for _ in found])
     table = np.array([[unit in chosen for unit in FIELD_UNITS] for found in alternatives for chosen in found])
     sizes = np.array([len(found) for found in alternatives])
     first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
@@ -156,46 +117,59 @@ def _intensities(
     return sides.astype(np.float32)
 
 
-def draw(settings: FieldSettings, count: int, seed: int) -> FlowFields:
-    """Draw `count` clips. The same settings, count and seed give the same values."""
+def draw(
+    settings: Fields,
+    count: int,
+    seed: int,
+    *,
+    resolution: int = 28,
+    emotions: Sequence[str] = ("negative", "positive", "surprise"),
+    scaled: bool = False,
+) -> FlowFields:
+    """Draw `count` clips; the same arguments give the same values. `settings.classes` is not looked at here.
+
+    `resolution` is the height and width of a map in its own pixels. `emotions` (see `combinations`) are dealt with
+    equal chances. `scaled` min-max scales each channel of each clip to 0..1, as in published flow maps, where zero and
+    scale are lost.
+    """
     generator = np.random.default_rng(seed)
-    emotions = generator.integers(len(settings.emotions), size=count)
-    units = _intensities(generator, settings, emotions)
+    dealt = generator.integers(len(emotions), size=count)
+    units = _intensities(generator, settings, emotions, dealt)
     times, apex = _times(generator, settings, count)
     intensity = _profiles(generator, times, apex)
     low, high = np.log(settings.peak)
     peak = np.exp(generator.uniform(low, high, (count, 1, 1))).astype(np.float32)
 
-    action, lids = _pulls(generator, settings, units)
+    action, lids = _pulls(generator, settings, resolution, units)
     longest = np.sqrt((action**2).sum(axis=1)).max(axis=(-2, -1))[:, None, None]
     action *= (peak / np.maximum(longest, 1e-9))[:, None]
     flow = intensity[:, :, None, None, None] * action[:, None]
     flow += _blinks(generator, settings, times)[:, :, None, None, None] * lids[:, None]
-    flow += _head(generator, settings, times)
-    noise = smooth_noise(generator, count * settings.frames * 2, settings.resolution)
+    flow += _head(generator, settings, resolution, times)
+    noise = smooth_noise(generator, count * settings.frames * 2, resolution)
     flow += noise.reshape(flow.shape) * (settings.noise * peak)[:, None, None]
     low, high = settings.shrinkage
-    patchy = smooth_noise(generator, count, settings.resolution)
+    patchy = smooth_noise(generator, count, resolution)
     level = generator.uniform(low, high, (count, 1, 1)).astype(np.float32)
     flow *= np.clip(level + patchy * (0.1 if low < 1 else 0.0), 0.2, 1.1)[:, None, None]
     left, right, top, bottom = settings.crop or face_crop()
-    flow *= settings.resolution / np.array([right - left, bottom - top], np.float32)[:, None, None]
+    flow *= resolution / np.array([right - left, bottom - top], np.float32)[:, None, None]
 
     maps = np.concatenate([flow, strain(flow)[:, :, None]], axis=2).astype(np.float32)
-    if settings.scaled:
+    if scaled:
         maps = min_max(maps)
-    return FlowFields(maps, units, emotions, intensity)
+    return FlowFields(maps, units, dealt, intensity)
 
 
-def _axes(settings: FieldSettings) -> tuple[np.ndarray, np.ndarray]:
+def _axes(settings: Fields, resolution: int) -> tuple[np.ndarray, np.ndarray]:
     """(R,) x and (R,) y in face coordinates, float32: centres of the map's columns and rows."""
     left, right, top, bottom = settings.crop or face_crop()
-    share = (np.arange(settings.resolution) + 0.5) / settings.resolution
+    share = (np.arange(resolution) + 0.5) / resolution
     return (left + share * (right - left)).astype(np.float32), (top + share * (bottom - top)).astype(np.float32)
 
 
 def _pulls(
-    generator: np.random.Generator, settings: FieldSettings, units: np.ndarray
+    generator: np.random.Generator, settings: Fields, resolution: int, units: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """(N, 2, R, R) displacement by the units, and by lids that close wholly, each in face coordinates."""
     sites = place((*FIELD_UNITS, BLINK), canonical_landmarks())
@@ -209,7 +183,7 @@ def _pulls(
     own = settings.shape * generator.standard_normal((count, pulls, 2), dtype=np.float32)
     position = (sites.position + own) * size + shift
     spread = (sites.spread * generator.uniform(*settings.spread, (count, pulls, 1)) * size).astype(np.float32)
-    x, y = _axes(settings)
+    x, y = _axes(settings, resolution)
     across = np.exp(-0.5 * ((x - position[..., :1]) / spread[..., :1]) ** 2).astype(np.float32)
     down = np.exp(-0.5 * ((y - position[..., 1:]) / spread[..., 1:]) ** 2).astype(np.float32)
 
@@ -226,7 +200,7 @@ def _pulls(
     return action, lids * np.float32(0.14)  # the eye's opening
 
 
-def _blinks(generator: np.random.Generator, settings: FieldSettings, times: np.ndarray) -> np.ndarray:
+def _blinks(generator: np.random.Generator, settings: Fields, times: np.ndarray) -> np.ndarray:
     """(N, T) float32: how far the lids are closed, against the onset."""
     count, frames = times.shape
     happens = generator.random((count, 1)) < settings.blink
@@ -237,14 +211,14 @@ def _blinks(generator: np.random.Generator, settings: FieldSettings, times: np.n
     return (happens * (closed[:, 1:] - closed[:, :1])).astype(np.float32)
 
 
-def _head(generator: np.random.Generator, settings: FieldSettings, times: np.ndarray) -> np.ndarray:
+def _head(generator: np.random.Generator, settings: Fields, resolution: int, times: np.ndarray) -> np.ndarray:
     """(N, T, 2, R, R) float32: the head's shift, turn, growth and nod or turn in depth (the nose moves most)."""
     count, frames = times.shape
     amount = generator.standard_normal((count, 6, 1), dtype=np.float32) * settings.head
     bend = generator.uniform(0.6, 1.6, (count, 6, 1))
     at = times[:, None] / frames
     course = (amount * at**bend).astype(np.float32)  # (N, 6, T)
-    x, y = np.meshgrid(*_axes(settings))
+    x, y = np.meshgrid(*_axes(settings, resolution))
     nose = 0.5 * np.exp(-0.5 * ((x / 0.3) ** 2 + ((y - 0.5) / 0.35) ** 2))
     rim = 1.3  # from the face's centre, (0, 0.4)
     x, y = x / rim, (y - 0.4) / rim

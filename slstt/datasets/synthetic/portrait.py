@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from slstt.datasets.synthetic import skin
-from slstt.datasets.synthetic.faces import BROWS, LEFT_EYE, MOUTH, NOSE, RIGHT_EYE, Face
-from slstt.datasets.synthetic.skin import CENTRE, Canvas, curve, noise
+from slstt.datasets.synthetic import faces
+from slstt.datasets.synthetic.faces import BROWS, CENTRE, LEFT_EYE, MOUTH, NOSE, RIGHT_EYE, Canvas, Face, curve, noise
 
 
 def over(image: np.ndarray, mask: np.ndarray, colour: np.ndarray | tuple[float, float, float]) -> None:
@@ -214,13 +213,13 @@ def paint(face: Face, scale: float) -> Portrait:
     paint_behind(picture, face, canvas, generator)
 
     # What is smooth is computed at half the resolution.
-    radius = skin.relative_radius(face, coarse)
-    light, shine = skin.shading(face, coarse, skin.height_map(face, coarse, radius))
+    radius = faces.relative_radius(face, coarse)
+    light, shine = faces.shading(face, coarse, faces.height_map(face, coarse, radius))
     size = canvas.shape[1], canvas.shape[0]
     radius, light, shine = (cv2.resize(part, size, interpolation=cv2.INTER_LINEAR) for part in (radius, light, shine))
     head = np.clip((1 - radius) / 0.012 + 0.5, 0, 1)
-    lit = skin.skin(face, canvas, generator) * light[..., None]
-    lit += (0.11 * shine * np.clip(1 + 0.25 * skin.noise(generator, canvas, 0.012), 0, None))[..., None]
+    lit = faces.skin(face, canvas, generator) * light[..., None]
+    lit += (0.11 * shine * np.clip(1 + 0.25 * faces.noise(generator, canvas, 0.012), 0, None))[..., None]
     over(picture, head, lit)
 
     paint_nostrils(picture, face, canvas)

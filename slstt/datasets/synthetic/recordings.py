@@ -1,17 +1,29 @@
 """Long recordings of one synthetic person: micro- and longer expressions with rest between, blinks, a moving head."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 
-from slstt.datasets.synthetic.clips import Stream, SyntheticClip, draw_units, face_size, peak_range, render
+from slstt.datasets.synthetic.clips import (
+    Stream,
+    SyntheticClip,
+    action_field,
+    blink_profile,
+    draw_units,
+    face_size,
+    head_drift,
+    peak_range,
+    profile,
+    render,
+    slow_wave,
+)
 from slstt.datasets.synthetic.dataset import Plan
-from slstt.datasets.synthetic.motion import action_field, blink_profile, head_drift, profile, slow_wave
 from slstt.datasets.synthetic.portrait import Portrait
-from slstt.errors import DataError
 from slstt.files import write_csv
 
 MICRO = (0.10, 0.48)
@@ -142,20 +154,30 @@ def _expressions(
         now += pause + length
 
 
+def write_video(path: Path, pictures: Iterable[np.ndarray], rate: float) -> Path:
+    """Write pictures (H, W, 3) uint8 RGB as a video: `.avi` Motion JPEG of high quality, else MPEG-4 of some 2 kB a
+    picture of 640 x 480. Width and height must be even."""
+    still = path.suffix == ".avi"
+    with av.open(str(path), "w") as container:
+        per_second = Fraction(rate).limit_denominator(1001)
+        options = {"qmin": "2", "qmax": "2"} if still else {}
+        stream = container.add_stream("mjpeg" if still else "mpeg4", per_second, options)
+        stream.pix_fmt = "yuvj420p" if still else "yuv420p"
+        for number, picture in enumerate(pictures):
+            if number == 0:
+                stream.height, stream.width = picture.shape[:2]
+                stream.bit_rate = round(0.055 * picture.shape[0] * picture.shape[1] * rate)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
 def write_recording(path: Path, recording: SyntheticRecording) -> Path:
     """Write the frames as a video (`.mp4` MPEG-4, `.avi` Motion JPEG of high quality), or PNG files where `path` has no
-    suffix, and the truth beside them in `<path>.truth.csv`. Raises DataError where the video cannot be written."""
+    suffix, and the truth beside them in `<path>.truth.csv`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    width, height = recording.parts[0].motion.size
     if path.suffix:
-        code = cv2.VideoWriter.fourcc(*("MJPG" if path.suffix == ".avi" else "mp4v"))
-        writer = cv2.VideoWriter(str(path), code, recording.rate, (width, height))
-        if not writer.isOpened():
-            raise DataError(f"{path}: this OpenCV writes no such video; use .avi, .mp4, or a folder of frames")
-        writer.set(cv2.VIDEOWRITER_PROP_QUALITY, 95)
-        for _, picture in recording.frames():
-            writer.write(np.ascontiguousarray(picture[..., ::-1]))
-        writer.release()
+        write_video(path, (picture for _, picture in recording.frames()), recording.rate)
     else:
         path.mkdir(exist_ok=True)
         for number, picture in recording.frames():
