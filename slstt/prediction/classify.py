@@ -25,7 +25,7 @@ from slstt.datasets.synthetic.flow_fields import PUBLISHED_CROP
 from slstt.errors import ConfigError, DataError, Problems, WeightsError, listed
 from slstt.face.crop import cut, face_square
 from slstt.files import sha256
-from slstt.flow.encoding import encode, min_max, normalize_each, resized
+from slstt.flow.encoding import encode, min_max, normalize_each, resize_pictures, resized
 from slstt.flow.flow_files import storable
 from slstt.flow.interpolation import FramePlan, Rife, fill
 from slstt.flow.optical_flow import consecutive_flow, onset_flow, strain
@@ -131,7 +131,7 @@ def _plan(motion: FaceMotion, interval: Interval, crop: Crop | None, config: Pre
         remarks.append(f"{made} ({config.interpolation.method}), since it is short")
     wanted = {numbers[at]: at for at in (0, place, len(numbers) - 1, *plan.needed)}
     onto_apex = np.linalg.inv(_whole(motion.stabilization[apex]))
-    crop_face, eyes = _crop_function(motion.landmarks[apex], crop, config.crop.size)
+    crop_face, eyes = _crop_function(motion.landmarks[apex], crop, config.crop.at_most)
     return _IntervalPlan(place, len(numbers) - 1, plan, wanted, onto_apex, crop_face, eyes, remarks)
 
 
@@ -154,10 +154,10 @@ def _flow(plan: _IntervalPlan, config: PreprocessConfig, rife: Callable[[], Rife
 
 
 def _crop_function(
-    landmarks: np.ndarray, crop: Crop | None, size: int
+    landmarks: np.ndarray, crop: Crop | None, at_most: int
 ) -> tuple[Callable[[Picture, np.ndarray], Picture], float]:
     """(from a frame and its (2, 3) map onto the apex frame to the face, the paper's square or `crop`; the distance
-    between the eyes there, in pixels).
+    between the eyes there, in pixels). The cut has the face's size in the frame, or is shrunk to `at_most` pixels.
     """
     eyes = np.array([landmarks[36:42].mean(axis=0), landmarks[42:48].mean(axis=0)], np.float64)
     across = eyes[1] - eyes[0]
@@ -169,12 +169,15 @@ def _crop_function(
             square = face_square(landmarks)
         except DataError as error:
             raise Unclassifiable(str(error)) from error
-        return lambda picture, matrix: cut(_stabilized(picture, matrix), square, size), interocular * size / square[2]
+        side = min(square[2], at_most)
+        scaled = interocular * side / square[2]
+        return lambda picture, matrix: cut(_stabilized(picture, matrix), square, side), scaled
 
     left, right, top, bottom = crop
-    # At the frame's scale first, then resized as `cut` does: a warp alone would skip pixels of a large face.
+    # At the frame's scale first, then shrunk as `cut` does: a warp alone would skip pixels of a large face.
     unscaled = (max(2, round((right - left) * interocular)), max(2, round((bottom - top) * interocular)))
-    width = max(2, round(size * (right - left) / (bottom - top)))
+    scale = min(1.0, at_most / max(unscaled))
+    size = (max(2, round(unscaled[0] * scale)), max(2, round(unscaled[1] * scale)))
     turn = np.array([[across[0], across[1]], [-across[1], across[0]]]) / interocular  # the eyes' line becomes level
     corner = np.array([left, top]) * interocular
     level = np.eye(3)
@@ -182,10 +185,11 @@ def _crop_function(
 
     def crop_by_eyes(picture: Picture, matrix: np.ndarray) -> Picture:
         piece = _warp(picture, (level @ _whole(matrix))[:2], unscaled)
-        method = cv2.INTER_AREA if size < unscaled[1] else cv2.INTER_CUBIC
-        return np.asarray(cv2.resize(piece, (width, size), interpolation=method), np.uint8)
+        return (
+            piece if size == unscaled else np.asarray(cv2.resize(piece, size, interpolation=cv2.INTER_AREA), np.uint8)
+        )
 
-    return crop_by_eyes, size / (bottom - top)
+    return crop_by_eyes, interocular * scale
 
 
 def _stabilized(picture: Picture, matrix: np.ndarray) -> Picture:
@@ -278,12 +282,14 @@ def logits(model: SLSTT, wanted: ModelInput, flow: Float[Tensor, "T 2 H W"]) -> 
 
 def pictures(wanted: ModelInput, flow: Float[Tensor, "T 2 H W"]) -> Float[Tensor, "T 3 S S"]:
     """Flow in pixels of the crop -> what the network sees, as slstt-train and slstt-pretrain make it."""
-    small = resized(flow, wanted.image_size).float()
+    height, width = flow.shape[-2:]
     if wanted.kind == "flow_maps":
+        small = resized(flow, wanted.image_size).float()
         maps = torch.cat([small, torch.from_numpy(strain(small.numpy()))[:, None]], dim=1)
         encoded = torch.from_numpy(2 * min_max(maps[None].numpy()) - 1)
     else:
-        encoded = encode(small[None], wanted.encoding)
+        square = flow if height == width else resized(flow, max(height, width))  # the crop, stretched to a square
+        encoded = resize_pictures(encode(square[None].float(), wanted.encoding), wanted.image_size)
     if wanted.mean is not None and wanted.deviation is not None:
         mean, deviation = (torch.tensor(x)[:, None, None] for x in (wanted.mean, wanted.deviation))
         return ((encoded - mean) / deviation)[0]
@@ -380,6 +386,11 @@ def _of_weights(classifier: IntervalClassifier) -> tuple[dict[str, dict[str, Any
     """The preprocessing of the clips that the networks learned from, as far as their files tell it."""
     found, wanted = classifier.wanted.preprocessing, classifier.wanted
     if isinstance(found, dict):
+        if "size" in (found.get("crop") or {}):
+            raise ConfigError(
+                f"{classifier.source}: learned from flow of an earlier version of slstt (crop.size); preprocess and "
+                "train again"
+            )
         return {s: dict(found[s]) if isinstance(found.get(s), dict) else {} for s in SECTIONS}, []
     remarks = []
     if wanted.kind == "cache" and not wanted.trained_on:  # what was drawn was never preprocessed
