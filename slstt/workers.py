@@ -72,7 +72,7 @@ class Died:
 
 
 @dataclass
-class Plan:
+class PoolPlan:
     """What is to be done, and who gets messages and retries: see `at_work`."""
 
     make: Make
@@ -122,7 +122,7 @@ class Pool(Protocol):
 class Where(Protocol):
     """Where tasks are done: `Here`, `OnProcesses` or `ray_workers.OnRay`."""
 
-    def start(self, plan: Plan) -> AbstractContextManager[Pool]:
+    def start(self, plan: PoolPlan) -> AbstractContextManager[Pool]:
         """Within the block there are workers for `plan`. Raises ConfigError where none can be had."""
         ...
 
@@ -132,7 +132,7 @@ class Here:
     """One task after the other in this process; an unexpected exception is raised as it is."""
 
     @contextmanager
-    def start(self, plan: Plan) -> Iterator[Pool]:
+    def start(self, plan: PoolPlan) -> Iterator[Pool]:
         """See `Where`."""
         yield _ThisProcess(plan)
 
@@ -144,7 +144,7 @@ class OnProcesses:
     count: int
 
     @contextmanager
-    def start(self, plan: Plan) -> Iterator[Pool]:
+    def start(self, plan: PoolPlan) -> Iterator[Pool]:
         """See `Where`."""
         yield _Processes(plan, self.count)
 
@@ -173,7 +173,7 @@ def at_work(
     Raises ConfigError where Ray is not installed or no cluster answers.
     """
     waiting = deque((task, 1) for task in tasks)
-    plan = Plan(make, tuple(arguments), waiting, stop, on_message, on_retry, saves, attempts)
+    plan = PoolPlan(make, tuple(arguments), waiting, stop, on_message, on_retry, saves, attempts)
     with (where if tasks else Here()).start(plan) as pool:
         try:
             yield pool.outcomes()
@@ -259,7 +259,7 @@ class Stop:
 
 
 class _ThisProcess:
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: PoolPlan) -> None:
         self.plan = plan
 
     def outcomes(self) -> Iterator[Done | Died]:
@@ -311,7 +311,7 @@ class _Process:
 
 
 class _Processes:
-    def __init__(self, plan: Plan, count: int) -> None:
+    def __init__(self, plan: PoolPlan, count: int) -> None:
         self.plan, self.count = plan, count
         self.busy: list[_Process] = []
         self.leaving: list[SpawnProcess] = []
