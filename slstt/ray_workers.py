@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from slstt.errors import ConfigError
-from slstt.workers import Answer, Died, Done, Make, Plan, Pool, Work, Worker, answer_of, one_line
+from slstt.workers import Answer, Died, Done, Make, Pool, PoolPlan, Work, Worker, answer_of, one_line
 
 STOP_FILE = ".stop"
 
@@ -36,7 +36,7 @@ class OnRay:
     """Per task."""
 
     @contextmanager
-    def start(self, plan: Plan) -> Iterator[Pool]:
+    def start(self, plan: PoolPlan) -> Iterator[Pool]:
         """See `Where`. Raises ConfigError where Ray is not installed or no cluster answers."""
         with ray_cluster(self.address, self.count, self.setting) as ray:
             yield _RayPool(plan, self, ray)
@@ -89,9 +89,9 @@ def _check_reachable(address: str) -> None:
 
 
 class _RayPool:
-    """Ray tasks, at most `count` at a time. Ray's own retries are off: `Plan.settle` has the rule."""
+    """Ray tasks, at most `count` at a time. Ray's own retries are off: `PoolPlan.settle` has the rule."""
 
-    def __init__(self, plan: Plan, where: OnRay, ray: Any) -> None:
+    def __init__(self, plan: PoolPlan, where: OnRay, ray: Any) -> None:
         self.plan, self.ray, self.count = plan, ray, where.count or len(plan.waiting)
         self.stop_file = where.folder / STOP_FILE
         self.stop_file.unlink(missing_ok=True)
