@@ -118,10 +118,15 @@ def _inputs(arguments: argparse.Namespace) -> tuple[list["Recording"], "Predicto
 def _check(recordings: list["Recording"], folders: list[Path], predictor: "Predictor") -> int:
     wanted = predictor.classifier.wanted
     print(f"weights: {', '.join(map(str, predictor.classifier.paths))} ({', '.join(wanted.classes)})")
-    usable = 0
+    usable, problems = 0, []
     for recording, place in zip(recordings, folders, strict=True):
         if recording.problem is not None:
             print(f"{recording.problem}", file=sys.stderr)
+            continue
+        try:
+            predictor.check(recording)
+        except ConfigError as error:
+            problems += error.problems
             continue
         usable += 1
         state = "finished, would be kept" if predictor.finished(recording, place) else "would be analysed"
@@ -131,6 +136,8 @@ def _check(recordings: list["Recording"], folders: list[Path], predictor: "Predi
         for remark in recording.remarks:
             print(f"  {remark.removeprefix(f'{recording.path}: ')}")
         print(f"  -> {place}")
+    if problems:
+        raise ConfigError(*problems)
     print("nothing was written (--check)")
     return 0 if usable == len(recordings) else 1 if usable else DataError.exit_code
 

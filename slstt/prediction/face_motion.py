@@ -76,6 +76,23 @@ def measure_face_motion(
     return measured.face_motion(*find_intervals(pieces, recording.rate, settings or Spotting()))
 
 
+def check_given_interval(recording: Recording, onset: int, apex: int | None, offset: int | None) -> None:
+    """Raise ConfigError, naming each, where the numbers are out of order or outside the recording."""
+    problems = []
+    last = recording.count - 1
+    if not 0 <= onset < last:
+        problems.append(f"--onset {onset}: not in {recording.path}, frames 0 to {last}; leave one after it")
+    if offset is not None and offset <= onset:
+        problems.append(f"--offset {offset}: must come after --onset {onset}")
+    if offset is not None and offset > last:
+        problems.append(f"--offset {offset}: beyond the last frame of {recording.path}, {last}")
+    end = "the end" if offset is None else str(offset)
+    if apex is not None and not (onset < apex and (offset is None or apex <= offset)):
+        problems.append(f"--apex {apex}: must come after --onset {onset} and not after --offset {end}")
+    if problems:
+        raise ConfigError(*problems)
+
+
 def motion_in_given_interval(
     recording: Recording,
     onset: int,
@@ -90,19 +107,7 @@ def motion_in_given_interval(
     What is returned ends with the offset, and nothing is known before the onset. Raises ConfigError for numbers out of
     order or outside the recording, DataError as `measure_face_motion` does and where onset or apex shows no face.
     """
-    problems = []
-    last = recording.count - 1
-    if not 0 <= onset < last:
-        problems.append(f"--onset {onset}: not in {recording.path}, frames 0 to {last}; leave one after it")
-    if offset is not None and offset <= onset:
-        problems.append(f"--offset {offset}: must come after --onset {onset}")
-    if offset is not None and offset > last:
-        problems.append(f"--offset {offset}: beyond the last frame of {recording.path}, {last}")
-    end = "the end" if offset is None else str(offset)
-    if apex is not None and not (onset < apex and (offset is None or apex <= offset)):
-        problems.append(f"--apex {apex}: must come after --onset {onset} and not after --offset {end}")
-    if problems:
-        raise ConfigError(*problems)
+    check_given_interval(recording, onset, apex, offset)
     measured = _measure(recording, onset, None if offset is None else offset + 1, advance, detector)
     last = len(measured.frames) - 1
     if last < max(onset + 1, apex or 0, offset or 0):

@@ -29,7 +29,7 @@ ABSURD = 20_000
 """Longest side of a frame that is read at all, in pixels."""
 SLOW = 50.0
 """Frames per second below which an interval of 65 ms is three frames or fewer."""
-FASTEST = 10_000.0
+SLOWEST, FASTEST = 1.0, 10_000.0
 FALLING = 0.2
 """Share of frames shown before the one before them: it is half where stamps tell the order of decoding, and next to
 nothing in a damaged video whose stamps are right."""
@@ -161,8 +161,8 @@ def open_recordings(path: Path, rate: float | None = None) -> list[Recording]:
     missing or impossible rate, DataError where there is nothing to read; one bad clip among several is kept with its
     `problem`. What lies in a folder of clips and is none is named in the first recording's remarks.
     """
-    if rate is not None and not 0 < rate <= FASTEST:
-        raise ConfigError(f"--fps {rate:g}: not a frame rate; give frames per second, above 0 and up to {FASTEST:g}")
+    if rate is not None and not SLOWEST <= rate <= FASTEST:
+        raise ConfigError(f"--fps {rate:g}: not a frame rate; give frames per second, {SLOWEST:g} to {FASTEST:g}")
     path = Path(path)
     try:
         if not path.is_dir():

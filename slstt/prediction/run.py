@@ -19,7 +19,7 @@ from slstt.files import fingerprint, locked, sha256, write_csv, write_text
 from slstt.flow.interpolation import Rife
 from slstt.prediction import annotated_video, report
 from slstt.prediction.classify import IntervalClassifier, IntervalFlow, Unclassifiable, interval_flows, pictures
-from slstt.prediction.face_motion import FaceMotion, measure_face_motion, motion_in_given_interval
+from slstt.prediction.face_motion import FaceMotion, check_given_interval, measure_face_motion, motion_in_given_interval
 from slstt.prediction.recording import Recording
 from slstt.prediction.report import write_index
 from slstt.prediction.results import (
@@ -153,6 +153,11 @@ class Predictor:
             return recording.count
         end = recording.count if self.given.offset is None else min(self.given.offset + 1, recording.count)
         return max(0, end - self.given.onset)
+
+    def check(self, recording: Recording) -> None:
+        """Raise ConfigError where the given interval does not lie in the recording."""
+        if self.given is not None:
+            check_given_interval(recording, self.given.onset, self.given.apex, self.given.offset)
 
     def finished(self, recording: Recording, folder: Path) -> PredictionResult | None:
         """The result that `folder` holds, where nothing that determines it changed since."""

@@ -332,6 +332,8 @@ def test_check_writes_nothing(finished: tuple[Path, Path], tmp_path: Path, capsy
         (["{good}", "--longest-ms", "inf"], 2, "'spotting.longest_ms': Input should be a finite number"),
         (["{good}", "flow.metod=dis"], 2, "did you mean 'flow.method'"),
         (["{good}", "--fps", "0"], 2, "--fps 0: not a frame rate"),
+        (["{good}", "--fps", "1e-300"], 2, "--fps 1e-300: not a frame rate"),
+        (["{good}", "--onset", "9999999", "--check"], 2, "--onset 9999999: not in"),
         (["{good}", "--weights", "{tmp}/nothing"], 3, "no such model file or run folder"),
         (["{good}", "--weights", "{good}"], 3, "unreadable as a weight file"),
         (["{tmp}/none.mp4"], 3, "not found"),
