@@ -150,7 +150,9 @@ def _all(
             result = predictor.finished(recording, place)
             kept = result is not None
             if result is None:
-                with Progress(recording.name, predictor.to_watch(recording), unit="frame", quiet=quiet) as progress:
+                with Progress(
+                    recording.name, predictor.frames_to_measure(recording), unit="frame", quiet=quiet
+                ) as progress:
                     result = predictor.predict(recording, place, progress.advance)
             _say(result, place, kept)
             results.append(result)

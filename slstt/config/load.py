@@ -1,4 +1,4 @@
-"""From a YAML file and `section.key=value` overrides to a checked settings object; all problems at once."""
+"""From a YAML file and `section.key=value` overrides to checked settings; misspelt keys and other problems at once."""
 
 import difflib
 import os

@@ -20,13 +20,13 @@ from slstt.errors import WeightsError, listed
 from slstt.files import whole_file
 from slstt.flow.encoding import ENCODINGS
 from slstt.models.slstt import SLSTT
+from slstt.models.vit import resample_positions
 from slstt.models.weight_files import (
     IMAGENET,
     cached_download,
     read_header_of,
     read_weights,
     recognise,
-    resample_positions,
     torchvision_sizes,
     torchvision_weights,
     translate,

@@ -17,6 +17,7 @@ from slstt.evaluation.run import EvaluatedRun
 from slstt.evaluation.saliency import AttentionInput
 from slstt.evaluation.tables import as_text, score_table
 from slstt.files import locked
+from slstt.flow.encoding import resized
 from slstt.models.model_file import load_model
 from slstt.models.slstt import SLSTT, set_trainable
 from slstt.progress import Progress
@@ -147,13 +148,13 @@ def _train_folds(
             steps.advance(epoch - reached[name], fold=name)
             reached[name] = epoch
 
-        def heard(name: str, message: int | str) -> None:
+        def on_message(name: str, message: int | str) -> None:
             if isinstance(message, int):
                 report(name, message)
             else:
                 bar.say(message)
 
-        def again(died: Died) -> None:
+        def on_retry(died: Died) -> None:
             bar.say(f"{died.task}: its process died ({died.how}); continuing from its last checkpoint")
 
         where = where_to_train(job, len(todo))
@@ -161,7 +162,15 @@ def _train_folds(
         attempts = 1 + job.settings.run.ray.retries if job.settings.run.executor == "ray" else 2
         stop.graceful = True
         with at_work(
-            make_work, arguments, todo, where, stop=stop, heard=heard, again=again, saves=True, attempts=attempts
+            make_work,
+            arguments,
+            todo,
+            where,
+            stop=stop,
+            on_message=on_message,
+            on_retry=on_retry,
+            saves=True,
+            attempts=attempts,
         ) as ended:
             for one in ended:
                 if isinstance(one, Died):
@@ -215,8 +224,9 @@ def shown_clips(run: EvaluatedRun, quiet: bool = False) -> Iterator[AttentionInp
             inputs = FlowInputs(data, settings, device, fold.train if settings.data.normalize == "train" else ())
             step = -(-len(fold.test) // CLIPS_PER_FOLD)
             chosen = fold.test[::step]
-            flow = data.batch(chosen).float().to(device)
+            flows = [data.clip(i).float().to(device) for i in chosen]
             classes = [data.classes[data.labels[i]] for i in chosen]
             model = load_model(models[fold.name]).to(device)
-            yield AttentionInput(model, inputs.plain(flow), flow, classes)
+            shown = torch.stack([resized(flow, data.image_size) for flow in flows])
+            yield AttentionInput(model, inputs.plain(flows), shown, classes)
             progress.advance()

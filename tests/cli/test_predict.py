@@ -151,25 +151,27 @@ def test_a_finished_recording_is_kept_and_a_changed_setting_does_only_what_it_mu
     (out / "source.txt").write_text(f"{path}\n")
 
     def not_again(*_: object) -> None:
-        raise AssertionError("it was watched before")
+        raise AssertionError("it was measured before")
 
     monkeypatch.setattr(predict, "measure_face_motion", not_again)
     before = (out / "report.html").stat().st_mtime_ns
     assert main([str(path), "--out", str(out), "--video"]) == 0
     assert "finished before, kept" in capsys.readouterr().out
     assert (out / "report.html").stat().st_mtime_ns == before
-    assert main([str(path), "--out", str(out), "--quiet", "flow.method=dis"]) == 0  # another flow, the same intervals
+    assert (
+        main([str(path), "--out", str(out), "--quiet", "flow.method=farneback"]) == 0
+    )  # another flow, the same intervals
     assert (out / "report.html").stat().st_mtime_ns > before
     assert rows(out / "intervals.csv") == rows(finished[1] / "intervals.csv")
     assert rows(out / "predictions.csv") != rows(finished[1] / "predictions.csv")
     (out / "report.html").unlink()  # a lost file is made again
-    assert main([str(path), "--out", str(out), "--quiet", "flow.method=dis"]) == 0
+    assert main([str(path), "--out", str(out), "--quiet", "flow.method=farneback"]) == 0
     assert (out / "report.html").exists()
-    (out / "watched.npz").write_bytes(b"PK damaged")
+    (out / "face_motion.npz").write_bytes(b"PK damaged")
     assert (
         main([str(path), "--out", str(out), "--quiet"]) == 1
-    )  # seen to be damaged: watched again, which this test forbids
-    assert "it was watched before" in capsys.readouterr().err
+    )  # seen to be damaged: measured again, which this test forbids
+    assert "it was measured before" in capsys.readouterr().err
 
 
 def test_times_in_seconds_are_those_of_an_uneven_video(
@@ -200,13 +202,13 @@ def test_times_in_seconds_are_those_of_an_uneven_video(
     ("given", "frames"),
     [(None, 60), (GivenInterval(20), 40), (GivenInterval(20, 25, 30), 11), (GivenInterval(120), 0)],
 )
-def test_the_frames_to_be_watched_are_never_fewer_than_none(
+def test_the_frames_to_be_measured_are_never_fewer_than_none(
     given: GivenInterval | None, frames: int, tmp_path: Path
 ) -> None:
     path = encode(tmp_path / "stream.mkv", [np.zeros((64, 64, 3), np.uint8)] * 60)  # it does not say how many it has
     (recording,) = open_recordings(path)
     predictor = predict.Predictor(find_classifier("default"), PredictConfig(), given)
-    assert predictor.to_watch(recording) == frames
+    assert predictor.frames_to_measure(recording) == frames
 
 
 @pytest.mark.slow
@@ -298,7 +300,7 @@ def test_a_folder_of_frames_with_cached_flow_weights(frames: np.ndarray, tmp_pat
     interval = ["--onset", "17", "--apex", "21", "--offset", "24"]
     command = [str(tmp_path / "frames"), "--weights", str(tmp_path / "own.safetensors"), "--out", str(tmp_path / "out")]
     command += ["--quiet", "--fps", "25", *interval, "interpolation.method=linear"]
-    assert main([*command, "crop.size=96"]) == 0
+    assert main([*command, "crop.at_most=96"]) == 0
     assert "25 frames per second are few" in capsys.readouterr().out
     (prediction,) = rows(tmp_path / "out" / "predictions.csv")
     assert prediction["predicted_label"] in ("left", "right", "up")

@@ -2,15 +2,13 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slstt.config.train import Augment
-from slstt.datasets import flow_maps
-from slstt.flow.augmentation import augment, intensify, mirror, retime, transform
+from slstt.flow.augmentation import Changes, augment, draw_changes, intensify, mirror, retime, transform
 from slstt.flow.encoding import strain
 
 SIZE = 33
@@ -34,10 +32,19 @@ def moved(flow: torch.Tensor, angle: float = 0, zoom: float = 1, shift: tuple[fl
     return transform(flow, angles, zooms, shifts)
 
 
-def test_mirroring_is_that_of_the_flow_maps_and_its_own_inverse() -> None:
+def test_mirroring_flips_left_and_right_turns_the_sign_of_u_and_is_its_own_inverse() -> None:
     maps = torch.randn(4, 1, 3, 6, 6)
-    assert np.array_equal(mirror(maps)[:, 0].numpy(), flow_maps.mirror(maps[:, 0].numpy()))
+    u, v, strain = maps.flip(-1).unbind(2)
+    assert torch.equal(mirror(maps), torch.stack((-u, v, strain), 2))
     assert torch.equal(mirror(mirror(maps)), maps)
+
+
+def test_published_maps_are_mirrored_as_255_minus_u_in_bytes() -> None:
+    raw = torch.randint(0, 256, (4, 1, 3, 6, 6))
+    u, v, strain = raw.flip(-1).unbind(2)
+    expected = torch.stack((255 - u, v, strain), 2) / 127.5 - 1
+    # 255 - u and -(u / 127.5 - 1) differ by the rounding of one float32 division.
+    torch.testing.assert_close(mirror(raw / 127.5 - 1), expected, rtol=0, atol=2e-7)
 
 
 def test_a_spot_that_moves_right_moves_left_in_the_mirror() -> None:
@@ -119,24 +126,39 @@ def test_intensity_changes_lengths_and_no_direction() -> None:
 
 def test_nothing_switched_on_changes_nothing() -> None:
     flow = torch.randn(2, 3, 2, 4, 4)
-    assert augment(flow, Augment(), torch.Generator()) is flow
+    assert augment(flow, draw_changes(2, 3, Augment(), torch.Generator())) is flow
 
 
 def test_changes_depend_on_the_generator_alone_and_are_one_per_clip() -> None:
     everything = Augment(mirror=True, rotate=10, zoom=0.1, shift=0.05, intensity=0.2, jitter=1)
     flow = torch.randn(1, 1, 2, 8, 8).repeat(6, 4, 1, 1, 1)
+
+    def drawn(seed: int) -> Changes:
+        return draw_changes(6, 4, everything, torch.Generator().manual_seed(seed))
+
     torch.manual_seed(1)
-    first = augment(flow, everything, torch.Generator().manual_seed(3))
+    first = augment(flow, drawn(3))
     torch.manual_seed(2)
-    assert torch.equal(first, augment(flow, everything, torch.Generator().manual_seed(3)))
-    assert not torch.equal(first, augment(flow, everything, torch.Generator().manual_seed(4)))
+    assert torch.equal(first, augment(flow, drawn(3)))
+    assert not torch.equal(first, augment(flow, drawn(4)))
     assert all(torch.allclose(clip[0], frame, atol=1e-6) for clip in first for frame in clip)
     assert not torch.allclose(first[0], first[1])
 
 
 def test_about_half_the_clips_are_mirrored() -> None:
     flow = torch.randn(400, 1, 2, 2, 2)
-    changed = augment(flow, Augment(mirror=True), torch.Generator().manual_seed(0))
+    changed = augment(flow, draw_changes(400, 1, Augment(mirror=True), torch.Generator().manual_seed(0)))
     mirrored = (changed != flow).flatten(1).any(1)
     assert torch.equal(changed[mirrored], mirror(flow)[mirrored])
     assert 160 < mirrored.sum() < 240  # 4 standard deviations of a fair coin
+
+
+def test_clips_of_different_sizes_are_changed_as_in_a_batch() -> None:
+    """Each alone, with its part of the numbers drawn for the batch."""
+    settings = Augment(mirror=True, rotate=10, zoom=0.1, shift=0.05, intensity=0.2, jitter=1)
+    flow = torch.randn(5, 4, 2, 8, 8)
+    changes = draw_changes(5, 4, settings, torch.Generator().manual_seed(7))
+    together = augment(flow, changes)
+    for clip in range(5):
+        # The same sums in single precision, in batches of another size.
+        torch.testing.assert_close(augment(flow[clip : clip + 1], changes.of(clip))[0], together[clip])
