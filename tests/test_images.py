@@ -161,11 +161,11 @@ def test_sixteen_bit_pictures_are_read_with_the_bits_they_fill(tmp_path, suffix,
     eight = textured()
     deep = (eight.astype(np.uint16) << (bits - 8)) | (1 if bits > 8 else 0)
     deep[0, 0] = (1 << bits) - 1
-    (tmp_path / f"deep.{suffix}").write_bytes(encoded(f".{suffix}", deep))
+    (tmp_path / f"deep.{suffix}").write_bytes(encoded(f".{suffix}", deep[..., ::-1]))
     read = read_image(tmp_path / f"deep.{suffix}")
     np.testing.assert_array_equal(read[1:], eight[1:])
     assert read.max() == 255
-    (tmp_path / f"dark.{suffix}").write_bytes(encoded(f".{suffix}", deep // 256))
+    (tmp_path / f"dark.{suffix}").write_bytes(encoded(f".{suffix}", deep[..., ::-1] // 256))
     assert common_bits([tmp_path / f"dark.{suffix}", tmp_path / "none", tmp_path / f"deep.{suffix}"]) == bits
     assert read_full_depth(tmp_path / f"deep.{suffix}").dtype == np.uint16
 

@@ -20,7 +20,7 @@ from slstt.config.preprocess import PreprocessConfig
 from slstt.config.train import TrainConfig, identity, problems
 from slstt.evaluation.predictions import read_predictions
 from slstt.files import read_csv
-from slstt.flow.flow_files import flow_path, read_flow, write_flow
+from slstt.flow.flow_files import FLOW_VERSION, flow_path, read_flow, write_flow
 from slstt.models.model_file import load_model, read_header
 from slstt.training import checkpoint
 
@@ -251,7 +251,9 @@ def test_folds_without_a_name_are_refused(flow_root: Path, tmp_path: Path, capsy
 @pytest.mark.parametrize("more", [(), ("--check",)])
 def test_unfinished_preprocessing_is_refused(tmp_path: Path, capsys, more: tuple[str, ...]) -> None:
     root = write_cache(tmp_path / "cache")
-    (root / "manifest.json").write_text('{"smic": {"finished": false, "settings": {}}}')
+    (root / "manifest.json").write_text(
+        json.dumps({"smic": {"finished": False, "settings": {}, "version": FLOW_VERSION}})
+    )
     assert main(arguments(root, tmp_path / "run", *more)) == 3
     assert f"{root}: the preprocessing of smic is not finished; run slstt-preprocess" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
