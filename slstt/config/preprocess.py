@@ -8,7 +8,7 @@ from slstt.config.load import Section
 
 ApexPolicy = Literal["spot", "middle", "fail"]
 """What becomes of an unusable apex: spotted, replaced by the middle of onset..offset, or the clip fails."""
-FrameSelection = Literal["apex", "uniform"]
+FrameSelection = Literal["apex", "uniform", "published"]
 InterpolationMethod = Literal["rife", "linear", "none"]
 FlowMethod = Literal["farneback", "dis"]
 
@@ -24,7 +24,8 @@ class Frames(Section):
     selection: FrameSelection = Field(
         default="apex",
         description="When a clip has more frames than `count`: `apex` takes the window around the apex, "
-        "`uniform` spreads the frames evenly over onset..offset.",
+        "`uniform` spreads the frames evenly over onset..offset. `published`: as the published program, from five "
+        "frames before the apex on; what is missing up to the offset is made up, even where frames before are left.",
     )
 
 

@@ -25,7 +25,7 @@ from slstt.datasets.synthetic.flow_fields import PUBLISHED_CROP
 from slstt.errors import ConfigError, DataError, Problems, WeightsError, listed
 from slstt.face.crop import cut, face_square
 from slstt.files import sha256
-from slstt.flow.encoding import encode, min_max, normalize_each, resized
+from slstt.flow.encoding import encode, min_max, normalized, resized
 from slstt.flow.flow_files import storable
 from slstt.flow.interpolation import FramePlan, Rife, fill
 from slstt.flow.optical_flow import consecutive_flow, onset_flow, strain
@@ -286,7 +286,7 @@ def pictures(wanted: ModelInput, flow: Float[Tensor, "T 2 H W"]) -> Float[Tensor
     if wanted.mean is not None and wanted.deviation is not None:
         mean, deviation = (torch.tensor(x)[:, None, None] for x in (wanted.mean, wanted.deviation))
         return ((encoded - mean) / deviation)[0]
-    return (normalize_each(encoded) if wanted.normalize == "map" else encoded)[0]
+    return normalized(encoded, wanted.normalize)[0]
 
 
 def find_classifier(source: str) -> IntervalClassifier:

@@ -355,10 +355,7 @@ def _readable(frames: FrameReader, wanted: list[int]) -> Iterator[tuple[int, Pic
 
 def choose_plan(work: ClipWork, place: int) -> Step[FramePlan]:
     """The frames that stand for the clip whose apex is at `place`."""
-    count = work.config.frames.count
-    # A clip with fewer frames keeps all of them, whatever the selection.
-    used = {"frames.count", "frames.selection"} if len(work.numbers) - 1 >= count else {"frames.count"}
-    return Step(plan_frames(work.numbers, place, work.config), frozenset(used))
+    return Step(plan_frames(work.numbers, place, work.config), frozenset({"frames.count", "frames.selection"}))
 
 
 def crop_frames(

@@ -24,7 +24,7 @@ from slstt.datasets.protocols import PROTOCOLS, class_of, left_out, manifest_dif
 from slstt.errors import DataError, WeightsError, shortened
 from slstt.files import fingerprint, is_file, whole_file
 from slstt.flow.augmentation import augment, mirror
-from slstt.flow.encoding import EPSILON, encode, normalize_each, resized
+from slstt.flow.encoding import EPSILON, encode, normalized, resized
 from slstt.flow.flow_files import flow_path, manifest_problems, read_flow, read_header, setting_differences
 from slstt.models.slstt import SLSTT, frozen_fingerprint
 from slstt.training.folds import ClipKey
@@ -346,7 +346,7 @@ class FlowInputs:
         pictures = encode(flow, self.settings.data.encoding)
         if self.mean is not None and self.deviation is not None:
             return (pictures - self.mean) / self.deviation
-        return normalize_each(pictures) if self.settings.data.normalize == "map" else pictures
+        return normalized(pictures, self.settings.data.normalize)
 
     def forward(self, model: nn.Module, pictures: Tensor) -> Tensor:
         """Logits (B, K)."""
