@@ -11,6 +11,8 @@ ApexPolicy = Literal["spot", "middle", "fail"]
 FrameSelection = Literal["apex", "uniform", "published"]
 InterpolationMethod = Literal["rife", "linear", "none"]
 FlowMethod = Literal["farneback", "dis"]
+SquarePlace = Literal["centred", "published"]
+Grey = Literal["standard", "swapped"]
 
 MOST_WORKERS = 1024
 
@@ -62,6 +64,11 @@ class Crop(Section):
     upsample: int = Field(
         default=1, ge=0, le=2, description="No face found: double the picture this many times and look again."
     )
+    place: SquarePlace = Field(
+        default="centred",
+        description="A square with an odd side: `centred`, the nose tip's pixel is its middle; `published`, one pixel "
+        "further left and up, as the published program cuts it.",
+    )
     neighbours: int = Field(
         default=3,
         ge=0,
@@ -89,6 +96,11 @@ class Flow(Section):
     reference: Literal["onset", "consecutive"] = Field(
         default="onset",
         description="`onset`: from the onset frame to each frame; `consecutive`: from frame to next frame.",
+    )
+    grey: Grey = Field(
+        default="standard",
+        description="How colour frames become grey: `standard` weights of red, green and blue (.299, .587, .114); "
+        "`swapped`: red and blue exchanged, as in the published program.",
     )
 
 

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from slstt.config.load import load_config
-from slstt.config.preprocess import PredictConfig, PreprocessConfig
+from slstt.config.preprocess import PredictConfig, PreprocessConfig, SquarePlace
 from slstt.datasets.synthetic.flow_fields import PUBLISHED_CROP
 from slstt.errors import ConfigError, DataError, Problems, WeightsError, listed
 from slstt.face.crop import cut, face_square
@@ -130,7 +130,7 @@ def _plan(watched: FaceMotion, interval: Interval, crop: Crop | None, config: Pr
         remarks.append(f"{made} ({config.interpolation.method}), since it is short")
     wanted = {numbers[at]: at for at in (0, place, len(numbers) - 1, *plan.needed)}
     rest = np.linalg.inv(_whole(watched.still[apex]))
-    take, eyes = _cutter(watched.landmarks[apex], crop, config.crop.size)
+    take, eyes = _cutter(watched.landmarks[apex], crop, config.crop.size, config.crop.place)
     return _IntervalPlan(place, len(numbers) - 1, plan, wanted, rest, take, eyes, remarks)
 
 
@@ -140,7 +140,7 @@ def _flow(plan: _IntervalPlan, config: PreprocessConfig, rife: Callable[[], Rife
     filled = fill(plan.cuts, positions, method, rife() if method == "rife" else None)
     stack = np.stack([plan.cuts[0], *(filled[position] for position in positions)])
     between = onset_flow if config.flow.reference == "onset" else consecutive_flow
-    flow = between(stack, config.flow.method)
+    flow = between(stack, config.flow.method, config.flow.grey)
     if not storable(flow):
         return Unclassifiable("its flow holds values that are not finite")
     return IntervalFlow(
@@ -153,7 +153,7 @@ def _flow(plan: _IntervalPlan, config: PreprocessConfig, rife: Callable[[], Rife
 
 
 def _cutter(
-    landmarks: np.ndarray, crop: Crop | None, size: int
+    landmarks: np.ndarray, crop: Crop | None, size: int, place: SquarePlace
 ) -> tuple[Callable[[Picture, np.ndarray], Picture], float]:
     """(from a frame and its (2, 3) map onto the apex frame to the face, the paper's square or `crop`; the distance
     between the eyes there, in pixels).
@@ -165,7 +165,7 @@ def _cutter(
         raise Unclassifiable(f"the eyes lie {unit:.1f} pixels apart on its apex frame")
     if crop is None:
         try:
-            square = face_square(landmarks)
+            square = face_square(landmarks, place)
         except DataError as error:
             raise Unclassifiable(str(error)) from error
         return lambda picture, still: cut(_laid(picture, still), square, size), unit * size / square[2]
