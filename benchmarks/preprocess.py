@@ -107,7 +107,7 @@ def common_practice(clips: Sequence[Clip], config: PreprocessConfig, every_face:
             wanted = numbers if every_face else [numbers[apex]]
             faces = {number: detector.detect(pictures[number])[0] for number in wanted}
             square = face_square(faces[numbers[apex]].landmarks)
-            size = config.crop.size
+            size = config.crop.at_most
             cuts: dict[int | float, np.ndarray] = {at: cut(pictures[n], square, size) for at, n in enumerate(numbers)}
             plan = plan_frames(numbers, apex, config)
             for position in plan.inserted:

@@ -80,7 +80,7 @@ def _ablate(arguments: argparse.Namespace) -> int:
     failed = []
     for name, variant in ablation.variants.items():
         code = 0 if arguments.table_only else _run_variant(ablation, name, variant, arguments)
-        if code == command.INTERRUPTED:
+        if code == cli.INTERRUPTED:
             return code
         if code != 0:
             failed.append(name)

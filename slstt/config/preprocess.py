@@ -54,12 +54,12 @@ class Apex(Section):
 class Crop(Section):
     """The face square, taken from the landmarks of the apex frame and used for every frame of the clip."""
 
-    size: int = Field(
-        default=384,
+    at_most: int = Field(
+        default=512,
         ge=32,
         le=1024,
-        description="Side of the square in pixels after resizing, before interpolation and flow; "
-        "flow is in pixels of this picture.",
+        description="Largest side of the square in pixels. A smaller square stays as it is, in the frame's own pixels; "
+        "a larger one is shrunk to this side (area averaging), and its flow is in pixels of the shrunk square.",
     )
     upsample: int = Field(
         default=1, ge=0, le=2, description="No face found: double the picture this many times and look again."
@@ -92,7 +92,10 @@ class Interpolation(Section):
 class Flow(Section):
     """Optical flow between the frames."""
 
-    method: FlowMethod = Field(default="farneback", description="`farneback` as published; `dis` is the fast one.")
+    method: FlowMethod = Field(
+        default="dis",
+        description="`dis`: OpenCV's DIS, medium preset, which measures best; `farneback`: as published.",
+    )
     reference: Literal["onset", "consecutive"] = Field(
         default="onset",
         description="`onset`: from the onset frame to each frame; `consecutive`: from frame to next frame.",

@@ -8,36 +8,65 @@ Shapes in this file: B clips, T frames, C = 2 or 3 channels, H x W pixels.
 """
 
 import math
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from slstt.config.train import Augment
 
 
-def augment(
-    flow: Float[Tensor, "B T C H W"], settings: Augment, generator: torch.Generator
-) -> Float[Tensor, "B T C H W"]:
-    """A random variant of each clip, the same change in all its frames. Random numbers come from `generator` (CPU)."""
-    count = len(flow)
+@dataclass(frozen=True)
+class Changes:
+    """What is done to each of B clips: None where the settings leave that out."""
+
+    times: Float[Tensor, "B T"] | None
+    """How far each frame moves in time, in frames."""
+    mirrored: Bool[Tensor, " B"] | None
+    angle: Float[Tensor, " B"] | None
+    """Radians, from right towards down."""
+    zoom: Float[Tensor, " B"] | None
+    shift: Float[Tensor, "B 2"] | None
+    """(x, y) as a share of the side."""
+    intensity: Float[Tensor, " B"] | None
+
+    def of(self, clip: int) -> "Changes":
+        """The changes of one clip, as a batch of one."""
+        values = (getattr(self, field.name) for field in fields(self))
+        return Changes(*(None if value is None else value[clip : clip + 1] for value in values))
+
+
+def draw_changes(count: int, frames: int, settings: Augment, generator: torch.Generator) -> Changes:
+    """Random changes of `count` clips of `frames` frames; the numbers come from `generator` (CPU), in a fixed order."""
 
     def uniform(limit: float) -> Tensor:
         return (torch.rand(count, generator=generator) * 2 - 1) * limit
 
-    if settings.jitter and flow.shape[1] > 1:
-        offsets = (torch.rand(count, flow.shape[1], generator=generator) * 2 - 1) * settings.jitter
-        flow = retime(flow, offsets)
+    times = mirrored = angle = zoom = shift = intensity = None
+    if settings.jitter and frames > 1:
+        times = (torch.rand(count, frames, generator=generator) * 2 - 1) * settings.jitter
     if settings.mirror:
-        chosen = torch.rand(count, generator=generator) < 0.5
-        flow = torch.where(chosen.to(flow.device)[:, None, None, None, None], mirror(flow), flow)
+        mirrored = torch.rand(count, generator=generator) < 0.5
     if settings.rotate or settings.zoom or settings.shift:
         angle, zoom = uniform(math.radians(settings.rotate)), 1 + uniform(settings.zoom)
         shift = torch.stack((uniform(settings.shift), uniform(settings.shift)), dim=1)
-        flow = transform(flow, angle, zoom, shift)
     if settings.intensity:
-        flow = intensify(flow, 1 + uniform(settings.intensity))
+        intensity = 1 + uniform(settings.intensity)
+    return Changes(times, mirrored, angle, zoom, shift, intensity)
+
+
+def augment(flow: Float[Tensor, "B T C H W"], changes: Changes) -> Float[Tensor, "B T C H W"]:
+    """Each clip with its changes, the same in all its frames."""
+    if changes.times is not None:
+        flow = retime(flow, changes.times)
+    if changes.mirrored is not None:
+        flow = torch.where(changes.mirrored.to(flow.device)[:, None, None, None, None], mirror(flow), flow)
+    if changes.angle is not None and changes.zoom is not None and changes.shift is not None:
+        flow = transform(flow, changes.angle, changes.zoom, changes.shift)
+    if changes.intensity is not None:
+        flow = intensify(flow, changes.intensity)
     return flow
 
 

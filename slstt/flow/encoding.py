@@ -1,5 +1,8 @@
 """From flow to the three-channel pictures the network sees, in batches, on the flow's own device.
 
+Flow is turned into a picture at the size of the face square, S, in the frame's own pixels, and only the finished
+picture is resized to the network's size: flow measured on an enlarged face is worse (docs/flow.md).
+
 Shapes in this file: B clips, T frames, H x W pixels. Flow is (B, T, 2, H, W) in pixels, u right and v down.
 """
 
@@ -20,23 +23,35 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and deviation of ImageNet's red, green and blue in 0..1, as torchvision gives them."""
 
 
-def encode(flow: Float[Tensor, "B T C H W"], encoding: str) -> Float[Tensor, "B T 3 H W"]:
-    """Flow as pictures: `uv_magnitude`, `uv_strain` (pixels), `hsv_frame`, `hsv_clip` (-1..1).
+def encode(flow: Float[Tensor, "B T C S S"], encoding: str) -> Float[Tensor, "B T 3 S S"]:
+    """Flow of the face square, in pixels, as pictures of the same size.
 
-    Flow maps, which have three channels already, come back as they are.
+    `uv_magnitude` (u, v, length) and `uv_strain` (u, v, optical strain): lengths in percent of the square's side, so
+    that the same movement gives the same numbers whatever the camera's resolution; strain, which has no unit, in
+    percent too. `hsv_frame`, `hsv_clip`: a colour wheel in -1..1, scaled by the frame's or the clip's own lengths.
+    Flow maps, which have three channels already, come back as they are. Raises ValueError for an unknown encoding.
     """
     if flow.shape[2] == 3:
         return flow
+    percent = 100 / flow.shape[-1]
     match encoding:
         case "uv_magnitude":
-            return torch.cat((flow, length(flow)), dim=2)
+            return percent * torch.cat((flow, length(flow)), dim=2)
         case "uv_strain":
-            return torch.cat((flow, strain(flow)), dim=2)
+            return torch.cat((percent * flow, 100 * strain(flow)), dim=2)
         case "hsv_frame":
             return colour_wheel(flow, per_frame=True)
         case "hsv_clip":
             return colour_wheel(flow, per_frame=False)
     raise ValueError(f"unknown encoding '{encoding}'")
+
+
+def resize_pictures(pictures: Float[Tensor, "B T C S S"], size: int) -> Float[Tensor, "B T C size size"]:
+    """Encoded pictures at the network's size, bilinear, smoothed where they shrink; the numbers mean the same."""
+    if pictures.shape[-1] == size:
+        return pictures
+    flat = F.interpolate(pictures.flatten(0, 1), (size, size), mode="bilinear", antialias=True, align_corners=False)
+    return flat.unflatten(0, pictures.shape[:2])
 
 
 def length(flow: Float[Tensor, "B T 2 H W"]) -> Float[Tensor, "B T 1 H W"]:

@@ -20,6 +20,8 @@ from slstt.errors import DataError
 from slstt.files import whole_file
 
 MANIFEST = "manifest.json"
+FLOW_VERSION = 2
+"""Raised whenever the same input and settings begin to give another flow. 2: at the size of the face square."""
 _ENTRY = "slstt"
 _MARK = b'{\\"checksum\\":\\"'
 _BLANK = b"00000000"
@@ -46,19 +48,29 @@ def read_manifest(out: Path) -> dict[str, dict[str, Any]]:
 
 
 def manifest_problems(out: Path, datasets: Iterable[str]) -> list[str]:
-    """Why the flow of `datasets` in `out` is not to be trained on yet: a line for each whose run is not over.
+    """Why the flow of `datasets` in `out` is not to be trained on yet: a line for each made by an earlier version or
+    whose run is not over.
 
     A folder without manifest.json was made by other means and has no such problem; data sets it does not hold neither.
     """
     manifest = read_manifest(out)
-    fix = f"run slstt-preprocess --out {out} again, it keeps what is there"
-    return [
-        f"{out}: the preprocessing of {dataset} "
-        + ("is not finished" if "finished" in manifest[dataset] else "does not say whether it is finished")
-        + f"; {fix}"
-        for dataset in datasets
-        if dataset in manifest and manifest[dataset].get("finished") is not True
-    ]
+    problems = []
+    for dataset in datasets:
+        entry = manifest.get(dataset)
+        if entry is None:
+            continue
+        if entry.get("version", 1) != FLOW_VERSION:
+            problems.append(
+                f"{out}: the flow of {dataset} was made by another version of slstt; run slstt-preprocess --out {out} "
+                "again, it makes it anew"
+            )
+        elif entry.get("finished") is not True:
+            state = "is not finished" if "finished" in entry else "does not say whether it is finished"
+            problems.append(
+                f"{out}: the preprocessing of {dataset} {state}; run slstt-preprocess --out {out} again, it keeps what "
+                "is there"
+            )
+    return problems
 
 
 def setting_differences(used: Iterable[tuple[Path, str]]) -> list[str]:

@@ -138,11 +138,12 @@ def _steps(wanted: ModelInput) -> list[str]:
     size = wanted.image_size
     crop = "the face square of arXiv 2112.05851" if wanted.crop is None else "the crop (in interocular distances)"
     steps = [f"pictures (clips, frames, 3, {size}, {size}) float32: optical flow from the onset in {crop},"]
-    steps.append(f"resized to {size} x {size} with the vectors in pixels of that size;")
     if wanted.kind == "flow_maps":
+        steps.append(f"resized to {size} x {size} with the vectors in pixels of that size;")
         steps.append("channels u (right), v (down) and optical strain, each scaled to -1..1 by its least and greatest;")
     else:
-        steps.append(f"channels as slstt.flow.encoding.encode(flow, '{wanted.encoding}');")
+        steps.append(f"channels as slstt.flow.encoding.encode(flow, '{wanted.encoding}') at the size of the square,")
+        steps.append(f"then resized to {size} x {size} (bilinear, antialiased);")
     match wanted.normalize:
         case "map":
             steps.append("of each clip's channel subtract the median, then divide by the deviation from the mean.")

@@ -25,7 +25,7 @@ from slstt.datasets.synthetic.flow_fields import PUBLISHED_CROP
 from slstt.errors import ConfigError, DataError, Problems, WeightsError, listed
 from slstt.face.crop import cut, face_square
 from slstt.files import sha256
-from slstt.flow.encoding import encode, min_max, normalized, resized
+from slstt.flow.encoding import encode, min_max, normalized, resize_pictures, resized
 from slstt.flow.flow_files import storable
 from slstt.flow.interpolation import FramePlan, Rife, fill
 from slstt.flow.optical_flow import consecutive_flow, onset_flow, strain
@@ -130,7 +130,7 @@ def _plan(watched: FaceMotion, interval: Interval, crop: Crop | None, config: Pr
         remarks.append(f"{made} ({config.interpolation.method}), since it is short")
     wanted = {numbers[at]: at for at in (0, place, len(numbers) - 1, *plan.needed)}
     rest = np.linalg.inv(_whole(watched.still[apex]))
-    take, eyes = _cutter(watched.landmarks[apex], crop, config.crop.size, config.crop.place)
+    take, eyes = _cutter(watched.landmarks[apex], crop, config.crop.at_most, config.crop.place)
     return _IntervalPlan(place, len(numbers) - 1, plan, wanted, rest, take, eyes, remarks)
 
 
@@ -153,10 +153,10 @@ def _flow(plan: _IntervalPlan, config: PreprocessConfig, rife: Callable[[], Rife
 
 
 def _cutter(
-    landmarks: np.ndarray, crop: Crop | None, size: int, place: SquarePlace
+    landmarks: np.ndarray, crop: Crop | None, at_most: int, place: SquarePlace
 ) -> tuple[Callable[[Picture, np.ndarray], Picture], float]:
     """(from a frame and its (2, 3) map onto the apex frame to the face, the paper's square or `crop`; the distance
-    between the eyes there, in pixels).
+    between the eyes there, in pixels). The cut has the face's size in the frame, or is shrunk to `at_most` pixels.
     """
     eyes = np.array([landmarks[36:42].mean(axis=0), landmarks[42:48].mean(axis=0)], np.float64)
     across = eyes[1] - eyes[0]
@@ -168,12 +168,14 @@ def _cutter(
             square = face_square(landmarks, place)
         except DataError as error:
             raise Unclassifiable(str(error)) from error
-        return lambda picture, still: cut(_laid(picture, still), square, size), unit * size / square[2]
+        side = min(square[2], at_most)
+        return lambda picture, still: cut(_laid(picture, still), square, side), unit * side / square[2]
 
     left, right, top, bottom = crop
-    # At the frame's own scale first, then resized as `cut` does: a warp alone would skip pixels of a large face.
+    # At the frame's own scale first, then shrunk as `cut` does: a warp alone would skip pixels of a large face.
     own = (max(2, round((right - left) * unit)), max(2, round((bottom - top) * unit)))
-    width = max(2, round(size * (right - left) / (bottom - top)))
+    scale = min(1.0, at_most / max(own))
+    size = (max(2, round(own[0] * scale)), max(2, round(own[1] * scale)))
     turn = np.array([[across[0], across[1]], [-across[1], across[0]]]) / unit  # the eyes' line becomes level
     corner = np.array([left, top]) * unit
     level = np.eye(3)
@@ -181,10 +183,9 @@ def _cutter(
 
     def take(picture: Picture, still: np.ndarray) -> Picture:
         piece = _warp(picture, (level @ _whole(still))[:2], own)
-        method = cv2.INTER_AREA if size < own[1] else cv2.INTER_CUBIC
-        return np.asarray(cv2.resize(piece, (width, size), interpolation=method), np.uint8)
+        return piece if size == own else np.asarray(cv2.resize(piece, size, interpolation=cv2.INTER_AREA), np.uint8)
 
-    return take, size / (bottom - top)
+    return take, unit * scale
 
 
 def _laid(picture: Picture, still: np.ndarray) -> Picture:
@@ -277,12 +278,14 @@ def logits(model: SLSTT, wanted: ModelInput, flow: Float[Tensor, "T 2 H W"]) -> 
 
 def pictures(wanted: ModelInput, flow: Float[Tensor, "T 2 H W"]) -> Float[Tensor, "T 3 S S"]:
     """Flow in pixels of the crop -> what the network sees, as slstt-train and slstt-pretrain make it."""
-    small = resized(flow, wanted.image_size).float()
+    height, width = flow.shape[-2:]
     if wanted.kind == "flow_maps":
+        small = resized(flow, wanted.image_size).float()
         maps = torch.cat([small, torch.from_numpy(strain(small.numpy()))[:, None]], dim=1)
         encoded = torch.from_numpy(2 * min_max(maps[None].numpy()) - 1)
     else:
-        encoded = encode(small[None], wanted.encoding)
+        square = flow if height == width else resized(flow, max(height, width))  # the crop, stretched to a square
+        encoded = resize_pictures(encode(square[None].float(), wanted.encoding), wanted.image_size)
     if wanted.mean is not None and wanted.deviation is not None:
         mean, deviation = (torch.tensor(x)[:, None, None] for x in (wanted.mean, wanted.deviation))
         return ((encoded - mean) / deviation)[0]
@@ -377,6 +380,11 @@ def _of_weights(classifier: IntervalClassifier) -> tuple[dict[str, dict[str, Any
     """The preprocessing of the clips that the networks learned from, as far as their files tell it."""
     found, wanted = classifier.wanted.preprocessing, classifier.wanted
     if isinstance(found, dict):
+        if "size" in (found.get("crop") or {}):
+            raise ConfigError(
+                f"{classifier.source}: learned from flow of an earlier version of slstt (crop.size); preprocess and "
+                "train again"
+            )
         return {s: dict(found[s]) if isinstance(found.get(s), dict) else {} for s in SECTIONS}, []
     remarks = []
     if wanted.kind == "cache" and not wanted.trained_on:  # what was drawn was never preprocessed

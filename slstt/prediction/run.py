@@ -16,7 +16,6 @@ from slstt.errors import ConfigError, DataError, SlsttError
 from slstt.evaluation.saliency import SaliencyMap, saliency_maps
 from slstt.face.landmarks import LandmarkDetector
 from slstt.files import fingerprint, locked, sha256, write_csv, write_text
-from slstt.flow.encoding import resized
 from slstt.flow.interpolation import Rife
 from slstt.prediction import annotated_video, report
 from slstt.prediction.classify import IntervalClassifier, IntervalFlow, Unclassifiable, interval_flows, pictures
@@ -85,8 +84,8 @@ def write_summary(
 
 VERSION = 3
 """Raised whenever the same input and settings begin to give another result."""
-GROUP = 32
-"""Intervals classified at a time: the flow of one at 384 pixels takes 6 MB."""
+GROUP = 16
+"""Intervals classified at a time: the flow of one at 512 pixels takes 23 MB."""
 
 
 @dataclass(frozen=True)
@@ -231,8 +230,8 @@ class Predictor:
             return
         wanted, classes = self.classifier.wanted, self.classifier.wanted.classes
         flows = {index: torch.from_numpy(made.flow) for index, made in group.items()}
-        if wanted.kind == "cache":  # float16, as training reads it from flow files, and at the network's size
-            flows = {index: resized(flow.half(), wanted.image_size) for index, flow in flows.items()}
+        if wanted.kind == "cache":  # float16, as training reads it from flow files
+            flows = {index: flow.half() for index, flow in flows.items()}
         answers = self.classifier.probabilities(list(flows.values()))
         model, own = next(iter(self.classifier.models()))
         for (index, made), p in zip(group.items(), answers.tolist(), strict=True):

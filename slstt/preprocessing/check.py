@@ -238,10 +238,8 @@ def check(
     usable = examined.usable
     there = sum(flow_path(out, clip.key).is_file() for clip in usable)
     given = sum(clip.key in landmarks for clip in usable)
-    print(f"would be written to {out}: flow of {len(usable)} clips, {config.frames.count} frames each at")
-    print(
-        f"  {config.crop.size} x {config.crop.size} pixels ({there} files are there; those that are current are kept)"
-    )
+    print(f"would be written to {out}: flow of {len(usable)} clips, {config.frames.count} frames each, at the size of")
+    print(f"  the face, at most {config.crop.at_most} pixels a side ({there} files are there; current ones are kept)")
     print(f"landmarks: {given} clips given, {len(usable) - given} found by dlib; workers: {workers}")
     problems = [*_missing_models(config, given < len(usable)), *_disk(out, config, len(usable) - there)]
     for problem in problems:
@@ -273,9 +271,9 @@ def _missing_models(config: PreprocessConfig, detect: bool) -> list[str]:
 def _disk(out: Path, config: PreprocessConfig, clips: int) -> list[str]:
     """What is wrong with the place for the results; nothing is made there."""
     folder = next(parent for parent in (out.absolute(), *out.absolute().parents) if parent.exists())
-    needed = clips * config.frames.count * 2 * config.crop.size**2 * 2
+    needed = clips * config.frames.count * 2 * config.crop.at_most**2 * 2  # float16; faces are known only later
     free = shutil.disk_usage(folder).free
-    print(f"disk: about {needed / 1e9:.2f} GB needed, {free / 1e9:.1f} GB free at {folder}")
+    print(f"disk: at most {needed / 1e9:.2f} GB needed, {free / 1e9:.1f} GB free at {folder}")
     if needed > free:
         return [f"{folder}: {needed / 1e9:.2f} GB are needed and {free / 1e9:.2f} GB free; choose another --out"]
     return []

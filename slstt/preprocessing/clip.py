@@ -202,18 +202,19 @@ def _make_flow_file(task: Task, work: ClipWork) -> FlowRecord:
     face = find_face(work, place)
     landmarks, face_frame = face.value
     square = _square(landmarks, work.config.crop.place)
+    side = min(square[2], work.config.crop.at_most)
     apex_picture = work.frames[numbers[place]]
     height, width = apex_picture.shape[:2]
     _check_inside(landmarks, width, height)
     plan = choose_plan(work, place)
-    cuts = crop_frames(work, plan.value, square, (height, width))
+    cuts = crop_frames(work, plan.value, square, side, (height, width))
     frames = interpolate(work, cuts.value, plan.value)
     flow = measure_flow(work, frames.value, plan.value)
 
     with times.stage("picture"):
         positions = plan.value.positions
         shown = min(range(len(positions)), key=lambda t: abs(positions[t] - place))
-        apex_cut = cut(apex_picture, square, work.config.crop.size)
+        apex_cut = cut(apex_picture, square, side)
         strip = draw_strip(apex_picture, landmarks, square, apex_cut, flow.value[shown])
     flags = list(apex.flags)
     if numbers[place] != number:
@@ -231,6 +232,7 @@ def _make_flow_file(task: Task, work: ClipWork) -> FlowRecord:
         "apex_from": apex_from,
         "face_frame": face_frame,
         "square": square,
+        "scale": side / square[2],
         "frame_size": (width, height),
         "positions": [_number(numbers, position) for position in positions],
         "inserted": len(plan.value.inserted),
@@ -359,9 +361,12 @@ def choose_plan(work: ClipWork, place: int) -> Step[FramePlan]:
 
 
 def crop_frames(
-    work: ClipWork, plan: FramePlan, square: Square, shape: tuple[int, int]
+    work: ClipWork, plan: FramePlan, square: Square, side: int, shape: tuple[int, int]
 ) -> Step[dict[int | float, Picture]]:
-    """The face on every frame the plan needs, by place, the onset included; `shape` is (height, width) of the apex."""
+    """The face on every frame the plan needs, by place, the onset included, `side` pixels wide and high.
+
+    `shape` is (height, width) of the apex frame, which all others must have.
+    """
     made: dict[int | float, Picture] = {}
     for place in sorted({0, *plan.needed}):
         number = work.numbers[place]
@@ -369,7 +374,7 @@ def crop_frames(
         if picture.shape[:2] != shape:
             raise Unusable("unequal_sizes", f"frame {number} has another size than the apex frame; restore the file")
         with work.times.stage("cut"):
-            made[place] = cut(picture, square, work.config.crop.size)
+            made[place] = cut(picture, square, side)
     flags = []
     if all(np.array_equal(made[0], picture) for picture in made.values()):
         flags.append(("identical_frames", "all frames that are used show the same picture; there is no motion"))
@@ -377,11 +382,11 @@ def crop_frames(
         flags.append(
             ("unused_bits", f"16-bit frames whose values fill {work.frames.bits} bits; the upper 8 of these are used")
         )
-    return Step(made, frozenset({"crop.size"}), tuple(flags))
+    return Step(made, frozenset({"crop.at_most"}), tuple(flags))
 
 
 def interpolate(work: ClipWork, cuts: dict[int | float, Picture], plan: FramePlan) -> Step[np.ndarray]:
-    """The onset and the plan's T frames, (T + 1, size, size, 3) uint8; frames between the real ones are made up."""
+    """The onset and the plan's T frames, (T + 1, side, side, 3) uint8; frames between the real ones are made up."""
     method, rife, used = "none", None, set()
     if plan.inserted:
         method = work.config.interpolation.method
@@ -396,7 +401,7 @@ def interpolate(work: ClipWork, cuts: dict[int | float, Picture], plan: FramePla
 
 
 def measure_flow(work: ClipWork, frames: np.ndarray, plan: FramePlan) -> Step[np.ndarray]:
-    """(T, 2, size, size) float32, pixels of the cut, of T + 1 frames: the onset and those of the plan."""
+    """(T, 2, side, side) float32, pixels of the cut, of T + 1 frames: the onset and those of the plan."""
     settings = work.config.flow
     between = onset_flow if settings.reference == "onset" else consecutive_flow
     with work.times.stage("flow"):

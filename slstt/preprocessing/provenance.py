@@ -17,10 +17,7 @@ import numpy as np
 from slstt.config.preprocess import PreprocessConfig
 from slstt.datasets.clips import Clip, Remark
 from slstt.errors import DataError
-from slstt.flow.flow_files import read_whole
-
-VERSION = 1
-"""Raised whenever the same input and settings begin to give another flow."""
+from slstt.flow.flow_files import FLOW_VERSION, read_whole
 
 
 @dataclass(frozen=True)
@@ -28,7 +25,8 @@ class FlowRecord:
     """One finished clip, without its flow."""
 
     about: Mapping[str, Any]
-    """`depends`, `apex`, `apex_from`, `face_frame`, `square`, `frame_size`, `positions`, `intensity`, `remarks`."""
+    """`depends`, `apex`, `apex_from`, `face_frame`, `square`, `scale` (cut against frame), `frame_size`, `positions`,
+    `intensity`, `remarks`."""
     landmarks: np.ndarray
     """(68, 2) float32, (x, y) in pixels of the frame."""
     picture: bytes
@@ -77,7 +75,7 @@ def dependencies(
     sections = config.model_dump(mode="json", include={"frames", "apex", "crop", "interpolation", "flow"})
     values = {f"{section}.{key}": value for section, keys in sections.items() for key, value in keys.items()}
     values |= {
-        "version": VERSION,
+        "version": FLOW_VERSION,
         "clip": [clip.onset, clip.apex, clip.offset],
         "files": _identity(clip),
         "landmarks": None if landmarks is None else _digest(np.asarray(landmarks, np.float32).tobytes()),

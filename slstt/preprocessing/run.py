@@ -18,8 +18,8 @@ from slstt.config.preprocess import PreprocessConfig
 from slstt.datasets.clips import INDEX_COLUMNS, Clip, Release, Remark, index_row
 from slstt.errors import DataError
 from slstt.files import fingerprint, locked, read_csv, sha256, write_csv, write_json
-from slstt.flow.flow_files import MANIFEST, flow_path, read_manifest
-from slstt.preprocessing.provenance import VERSION, ClipOutcome, FlowRecord, Task, dependencies, is_current, read_record
+from slstt.flow.flow_files import FLOW_VERSION, MANIFEST, flow_path, read_manifest
+from slstt.preprocessing.provenance import ClipOutcome, FlowRecord, Task, dependencies, is_current, read_record
 from slstt.progress import Progress
 
 REMARK_COLUMNS = ("dataset", "subject", "clip", "reason")
@@ -328,7 +328,7 @@ def _manifest(
         "annotations": None if release.annotations is None else str(release.annotations),
         "clips": len(release.clips),
         "given_landmarks": sum(clip.key in landmarks for clip in release.clips),
-        "version": VERSION,
+        "version": FLOW_VERSION,
         "settings": settings,
         "models": dict(models),
         "versions": versions(),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -23,11 +24,16 @@ from slstt.datasets.clips import name_of, read_index
 from slstt.datasets.protocols import PROTOCOLS, class_of, left_out, manifest_difference
 from slstt.errors import DataError, WeightsError, shortened
 from slstt.files import fingerprint, is_file, whole_file
-from slstt.flow.augmentation import augment, mirror
-from slstt.flow.encoding import EPSILON, encode, normalized, resized
+from slstt.flow.augmentation import Changes, augment, draw_changes, mirror
+from slstt.flow.encoding import EPSILON, encode, normalized, resize_pictures
 from slstt.flow.flow_files import flow_path, manifest_problems, read_flow, read_header, setting_differences
 from slstt.models.slstt import SLSTT, frozen_fingerprint
 from slstt.training.folds import ClipKey
+
+Flows = Sequence[Tensor]
+"""The flow (T, C, S, S) of B clips, each at the size of its own face square, or maps of one size."""
+Batch = tuple[Sequence[int], Any]
+"""Clips and what was read of them: `Flows`, or a tensor of features."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +52,13 @@ class FlowData:
     channels: int
     """2: u and v in pixels; 3: u, v and strain, scaled."""
     image_size: int
+    """Side of the network's pictures; cached flow is larger or smaller, each clip as its own face square."""
     left_out: tuple[str, ...] = ()
     """What lies there and is not of the protocol, one line each."""
     paths: tuple[Path, ...] = ()
     """Flow files, where `held` does not hold everything from the start."""
     capacity: int = 0
-    """How many clips may be held in memory."""
+    """How many bytes of flow may be held in memory."""
     held: dict[int, Tensor] = field(default_factory=dict, repr=False, compare=False)
     sums: dict[tuple[int, str], Tensor] = field(default_factory=dict, repr=False, compare=False)
 
@@ -59,7 +66,7 @@ class FlowData:
         return len(self.keys)
 
     def clip(self, index: int) -> Float[Tensor, "T C H W"]:
-        """One clip's flow at the run's size: float16 (T, 2, S, S), pixels of that size, or a float32 map (1, 3, S, S).
+        """One clip's flow: float16 (T, 2, S, S) in pixels, S its face square's side; or a float32 map (1, 3, S, S).
 
         Raises DataError where its file is missing or damaged.
         """
@@ -71,14 +78,9 @@ class FlowData:
                 f"{self.paths[index]}: has {len(flow)} frames, the first clip {self.frames}; preprocess all data sets "
                 "with the same frames.count"
             )
-        flow = resized(flow, self.image_size)
-        if len(self.held) < self.capacity:
+        if sum(held.nbytes for held in self.held.values()) + flow.nbytes <= self.capacity:
             self.held[index] = flow
         return flow
-
-    def batch(self, indices: Sequence[int]) -> Float[Tensor, "B T C H W"]:
-        """Several clips' flow, (B, T, C, S, S), on the CPU."""
-        return torch.stack([self.clip(i) for i in indices])
 
     def statistics(self, indices: Sequence[int], encoding: str) -> tuple[Float[Tensor, " C"], Float[Tensor, " C"]]:
         """Mean and deviation of each channel over the encoded pictures of these clips and no others."""
@@ -90,7 +92,8 @@ class FlowData:
 
     def _sums(self, index: int, encoding: str) -> Tensor:
         if (index, encoding) not in self.sums:
-            pictures = encode(self.clip(index).float().unsqueeze(0), encoding)[0].double()
+            encoded = encode(self.clip(index).float().unsqueeze(0), encoding)
+            pictures = resize_pictures(encoded, self.image_size)[0].double()
             count = torch.full((pictures.shape[1],), float(pictures[:, 0].numel()), dtype=torch.float64)
             self.sums[index, encoding] = torch.stack((count, pictures.sum((0, 2, 3)), (pictures**2).sum((0, 2, 3))))
         return self.sums[index, encoding]
@@ -163,7 +166,6 @@ def _read_cache(data: Data, image_size: int) -> FlowData:
     paths = tuple(found[key][1] for key in keys)
     fingerprints = tuple(header.fingerprint for header in headers)
     frames = headers[0].frames
-    size = frames * 2 * image_size**2 * 2  # float16
     return FlowData(
         keys,
         labels,
@@ -174,7 +176,7 @@ def _read_cache(data: Data, image_size: int) -> FlowData:
         2,
         image_size,
         paths=paths,
-        capacity=int(data.memory_gb * 1e9 // size),
+        capacity=int(data.memory_gb * 1e9),
     )
 
 
@@ -282,23 +284,23 @@ def open_features(model: SLSTT, data: FlowData, settings: TrainConfig, run: Path
 def compute_features(
     features: Features,
     model: SLSTT,
-    pictures: Callable[[Tensor], Tensor],
+    pictures: Callable[[Flows], Tensor],
     settings: TrainConfig,
     device: torch.device,
     each: Callable[[], None] = lambda: None,
 ) -> int:
     """Compute what is missing, clip by clip, in evaluation mode; returns the number of frames encoded.
 
-    `pictures` turns flow (B, T, C, H, W) into the network's pictures; `each` is called after each clip and may raise
+    `pictures` turns clips' flow into the network's pictures; `each` is called after each clip and may raise
     to stop: what was written stays, and the next call continues behind it. Raises WeightsError where features are not
     finite.
     """
     model = model.to(device).eval()
     encoded = 0
     for index in features.missing():
-        flow = features.data.batch([index]).to(device).float()
-        variants = [flow, mirror(flow)][: features.views]
-        frames = torch.cat([pictures(variant) for variant in variants]).flatten(0, 1)
+        flow = features.data.clip(index).to(device).float()
+        variants = [flow, mirror(flow[None])[0]][: features.views]
+        frames = torch.cat([pictures([variant]) for variant in variants]).flatten(0, 1)
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.run.precision == "bf16"):
             found = torch.cat([model.frozen_features(part) for part in frames.split(32)])
         if not found.isfinite().all():
@@ -317,9 +319,6 @@ def compute_features(
     return encoded
 
 
-Batch = tuple[Sequence[int], Tensor]
-
-
 class FlowInputs:
     """Flow, encoded and normalised on `device`; mean and deviation come from the clips `statistics` alone."""
 
@@ -331,32 +330,45 @@ class FlowInputs:
             self.mean, self.deviation = (x.to(device)[:, None, None] for x in (mean, deviation))
 
     def read(self, batches: Iterable[Sequence[int]]) -> Iterator[Batch]:
-        """The batches' flow (B, T, C, H, W) on the device; the next one is read while the last one is worked on."""
+        """The batches' flow on the device; the next one is read while the last one is worked on."""
         if len(self.data.held) == len(self.data):
             yield from ((indices, self._load(indices)) for indices in batches)
         else:
             yield from _ahead(self._load, batches)
 
-    def training(self, flow: Tensor, generator: torch.Generator) -> Tensor:
-        """Flow (B, T, C, H, W) -> pictures (B, T, 3, H, W), randomly changed."""
-        return self.plain(augment(flow, self.settings.training.augment, generator))
+    def training(self, flows: Flows, generator: torch.Generator) -> Tensor:
+        """Clips' flow -> pictures (B, T, 3, H, W), randomly changed."""
+        changes = draw_changes(len(flows), len(flows[0]), self.settings.training.augment, generator)
+        return self._pictures(flows, changes)
 
-    def plain(self, flow: Tensor) -> Tensor:
-        """Flow (B, T, C, H, W) -> pictures (B, T, 3, H, W)."""
-        pictures = encode(flow, self.settings.data.encoding)
+    def plain(self, flows: Flows) -> Tensor:
+        """Clips' flow -> pictures (B, T, 3, H, W)."""
+        return self._pictures(flows, None)
+
+    def _pictures(self, flows: Flows, changes: Changes | None) -> Tensor:
+        """Changed and encoded at their own size, then resized to the network's and normalised."""
+        if len({flow.shape for flow in flows}) == 1:
+            pictures = self._encoded(torch.stack(list(flows)), changes)
+        else:
+            alone = (None if changes is None else changes.of(place) for place in range(len(flows)))
+            pictures = torch.cat([self._encoded(flow[None], one) for flow, one in zip(flows, alone, strict=True)])
         if self.mean is not None and self.deviation is not None:
             return (pictures - self.mean) / self.deviation
         return normalized(pictures, self.settings.data.normalize)
+
+    def _encoded(self, flow: Tensor, changes: Changes | None) -> Tensor:
+        changed = flow if changes is None else augment(flow, changes)
+        return resize_pictures(encode(changed, self.settings.data.encoding), self.data.image_size)
 
     def forward(self, model: nn.Module, pictures: Tensor) -> Tensor:
         """Logits (B, K)."""
         return model(pictures)
 
-    def _load(self, indices: Sequence[int]) -> Tensor:
-        batch = self.data.batch(indices)
+    def _load(self, indices: Sequence[int]) -> Flows:
+        flows = [self.data.clip(index) for index in indices]
         if self.device.type == "cuda":
-            batch = batch.pin_memory().to(self.device, non_blocking=True)
-        return batch.float()
+            flows = [flow.pin_memory().to(self.device, non_blocking=True) for flow in flows]
+        return [flow.float() for flow in flows]
 
 
 class FrozenFeatures:
@@ -389,7 +401,7 @@ class FrozenFeatures:
         return torch.stack([self.features.read(i) for i in indices]).to(self.device).float()
 
 
-def _ahead(load, batches: Iterable[Sequence[int]]) -> Iterator[Batch]:
+def _ahead(load: Callable[[Sequence[int]], Any], batches: Iterable[Sequence[int]]) -> Iterator[Batch]:
     with ThreadPoolExecutor(1) as reader:
         waiting = None
         for indices in batches:

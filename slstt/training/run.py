@@ -17,6 +17,7 @@ from slstt.evaluation.run import EvaluatedRun
 from slstt.evaluation.saliency import AttentionInput
 from slstt.evaluation.tables import as_text, score_table
 from slstt.files import locked
+from slstt.flow.encoding import resized
 from slstt.models.model_file import load_model
 from slstt.models.slstt import SLSTT, set_trainable
 from slstt.progress import Progress
@@ -215,8 +216,9 @@ def shown_clips(run: EvaluatedRun, quiet: bool = False) -> Iterator[AttentionInp
             inputs = FlowInputs(data, settings, device, fold.train if settings.data.normalize == "train" else ())
             step = -(-len(fold.test) // CLIPS_PER_FOLD)
             chosen = fold.test[::step]
-            flow = data.batch(chosen).float().to(device)
+            flows = [data.clip(i).float().to(device) for i in chosen]
             classes = [data.classes[data.labels[i]] for i in chosen]
             model = load_model(models[fold.name]).to(device)
-            yield AttentionInput(model, inputs.plain(flow), flow, classes)
+            shown = torch.stack([resized(flow, data.image_size) for flow in flows])
+            yield AttentionInput(model, inputs.plain(flows), shown, classes)
             progress.advance()

@@ -214,9 +214,13 @@ def predict(
     """The clips' class probabilities, (N, K) float64, and logits (N, K) float32 on the CPU, in evaluation mode."""
     model.eval()
     found = []
-    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=settings.run.precision == "bf16"):
+    with torch.no_grad():
         for _, raw in inputs.read(batches(indices, settings.training.batch_size)):
-            found.append(inputs.forward(model, inputs.plain(raw)).float().cpu())
+            x = inputs.plain(raw)
+            # The network alone, as in training: autocast on the CPU cannot stack the float16 of stored flow.
+            with torch.autocast(device.type, torch.bfloat16, enabled=settings.run.precision == "bf16"):
+                logits = inputs.forward(model, x)
+            found.append(logits.float().cpu())
     logits = torch.cat(found)
     return logits.double().softmax(1).numpy(), logits
 

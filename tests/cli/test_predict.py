@@ -298,7 +298,7 @@ def test_a_folder_of_frames_with_cached_flow_weights(frames: np.ndarray, tmp_pat
     interval = ["--onset", "17", "--apex", "21", "--offset", "24"]
     command = [str(tmp_path / "frames"), "--weights", str(tmp_path / "own.safetensors"), "--out", str(tmp_path / "out")]
     command += ["--quiet", "--fps", "25", *interval, "interpolation.method=linear"]
-    assert main([*command, "crop.size=96"]) == 0
+    assert main([*command, "crop.at_most=96"]) == 0
     assert "25 frames per second are few" in capsys.readouterr().out
     (prediction,) = rows(tmp_path / "out" / "predictions.csv")
     assert prediction["predicted_label"] in ("left", "right", "up")

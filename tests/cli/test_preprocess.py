@@ -14,7 +14,7 @@ from slstt.datasets.clips import read_index
 from slstt.files import read_csv
 from slstt.flow.flow_files import flow_path, read_flow
 
-QUICK = ["interpolation.method=linear", "crop.size=64", "crop.neighbours=1", "--workers", "1", "--quiet"]
+QUICK = ["interpolation.method=linear", "crop.at_most=64", "crop.neighbours=1", "--workers", "1", "--quiet"]
 Release = Callable[[str], Path]
 
 
@@ -142,14 +142,14 @@ def test_bad_arguments_give_one_line_and_a_code(
 
 
 def test_all_problems_are_reported_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["frames.cuont=9", "apex.missing=spott", "flow.method=tvl1x", "crop.size=4"]
+    words = ["frames.cuont=9", "apex.missing=spott", "flow.method=tvl1x", "crop.at_most=4"]
     assert main(_arguments("casme2", tmp_path / "absent", tmp_path / "out", *words)) == 2
     text = capsys.readouterr().err
     for expected in (
         "did you mean 'frames.count'",
         "did you mean 'spot'",
         "flow.method",
-        "crop.size",
+        "crop.at_most",
         "no such folder",
     ):
         assert expected in text

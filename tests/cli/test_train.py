@@ -72,6 +72,14 @@ def test_a_run_leaves_what_the_design_promises(flow_root: Path, tmp_path: Path, 
     assert environment["device"] in ("cpu", "cuda") and environment["seed"] == 0 and environment["torch"]
 
 
+@pytest.mark.parametrize("more", [(), ("encoder.trainable=norm",)])
+def test_bf16_trains_every_fold_with_the_lstm(flow_root: Path, tmp_path: Path, more: tuple[str, ...]) -> None:
+    """From the second fold on all flow is held in memory, and read another way than before."""
+    run = tmp_path / "run"
+    assert main(arguments(flow_root, run, "run.precision=bf16", "model.aggregator=lstm", *more)) == 0
+    assert len(read_predictions(run / "predictions.csv")) == 18
+
+
 def test_starting_again_computes_nothing_and_says_the_same(flow_root: Path, finished: Path, capsys) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.glob("folds/*/*.csv")}
     assert main(arguments(flow_root, finished)) == 0

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from slstt.config.train import Augment
 from slstt.datasets import flow_maps
-from slstt.flow.augmentation import augment, intensify, mirror, retime, transform
+from slstt.flow.augmentation import Changes, augment, draw_changes, intensify, mirror, retime, transform
 from slstt.flow.encoding import strain
 
 SIZE = 33
@@ -119,24 +119,39 @@ def test_intensity_changes_lengths_and_no_direction() -> None:
 
 def test_nothing_switched_on_changes_nothing() -> None:
     flow = torch.randn(2, 3, 2, 4, 4)
-    assert augment(flow, Augment(), torch.Generator()) is flow
+    assert augment(flow, draw_changes(2, 3, Augment(), torch.Generator())) is flow
 
 
 def test_changes_depend_on_the_generator_alone_and_are_one_per_clip() -> None:
     everything = Augment(mirror=True, rotate=10, zoom=0.1, shift=0.05, intensity=0.2, jitter=1)
     flow = torch.randn(1, 1, 2, 8, 8).repeat(6, 4, 1, 1, 1)
+
+    def drawn(seed: int) -> Changes:
+        return draw_changes(6, 4, everything, torch.Generator().manual_seed(seed))
+
     torch.manual_seed(1)
-    first = augment(flow, everything, torch.Generator().manual_seed(3))
+    first = augment(flow, drawn(3))
     torch.manual_seed(2)
-    assert torch.equal(first, augment(flow, everything, torch.Generator().manual_seed(3)))
-    assert not torch.equal(first, augment(flow, everything, torch.Generator().manual_seed(4)))
+    assert torch.equal(first, augment(flow, drawn(3)))
+    assert not torch.equal(first, augment(flow, drawn(4)))
     assert all(torch.allclose(clip[0], frame, atol=1e-6) for clip in first for frame in clip)
     assert not torch.allclose(first[0], first[1])
 
 
 def test_about_half_the_clips_are_mirrored() -> None:
     flow = torch.randn(400, 1, 2, 2, 2)
-    changed = augment(flow, Augment(mirror=True), torch.Generator().manual_seed(0))
+    changed = augment(flow, draw_changes(400, 1, Augment(mirror=True), torch.Generator().manual_seed(0)))
     mirrored = (changed != flow).flatten(1).any(1)
     assert torch.equal(changed[mirrored], mirror(flow)[mirrored])
     assert 160 < mirrored.sum() < 240  # 4 standard deviations of a fair coin
+
+
+def test_clips_of_different_sizes_are_changed_as_in_a_batch() -> None:
+    """Each alone, with its part of the numbers drawn for the batch."""
+    settings = Augment(mirror=True, rotate=10, zoom=0.1, shift=0.05, intensity=0.2, jitter=1)
+    flow = torch.randn(5, 4, 2, 8, 8)
+    changes = draw_changes(5, 4, settings, torch.Generator().manual_seed(7))
+    together = augment(flow, changes)
+    for clip in range(5):
+        # The same sums in single precision, in batches of another size.
+        torch.testing.assert_close(augment(flow[clip : clip + 1], changes.of(clip))[0], together[clip])

@@ -6,10 +6,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from slstt.config.train import Encoding
 from slstt.flow import optical_flow as preprocessing_flow
-from slstt.flow.encoding import encode, normalize_each, strain
+from slstt.flow.encoding import encode, normalize_each, resize_pictures, strain
 
 ENCODINGS = get_args(Encoding)
 
@@ -41,12 +42,47 @@ def test_the_colour_wheel_is_opencvs(per_frame: bool) -> None:
             np.testing.assert_allclose(pictures[clip, number].transpose(1, 2, 0), expected, rtol=0, atol=1e-5)
 
 
-def test_magnitude_is_the_length_and_keeps_the_vectors() -> None:
-    flow = torch.zeros(1, 1, 2, 2, 2)
+def test_lengths_are_in_percent_of_the_side() -> None:
+    flow = torch.zeros(1, 1, 2, 50, 50)
     flow[0, 0, :, 0, 1] = torch.tensor([3.0, -4.0])
-    picture = encode(flow, "uv_magnitude")
-    assert torch.equal(picture[:, :, :2], flow)
-    assert picture[0, 0, 2].tolist() == [[0, 5], [0, 0]]
+    picture = encode(flow, "uv_magnitude")[0, 0]
+    assert picture[:, 0, 1].tolist() == [6.0, -8.0, 10.0]
+    assert picture.abs().sum() == 24
+    assert torch.equal(encode(flow, "uv_strain")[0, 0, :2], picture[:2])
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_the_same_movement_filmed_larger_gives_the_same_numbers(encoding: str) -> None:
+    """A smooth field sampled at 60 and at 240 pixels a side; the vectors grow with the picture."""
+    line = {size: (torch.arange(size) + 0.5) / size for size in (60, 240)}
+
+    def field(size: int) -> torch.Tensor:
+        x, y = line[size][None, :], line[size][:, None]
+        bump = torch.exp(-((x - 0.4) ** 2 + (y - 0.6) ** 2) / 0.02) * 0.01 * size
+        return torch.stack((bump, 0.5 * bump + 0.001 * size))[None, None]
+
+    small, large = (resize_pictures(encode(field(size), encoding), 48) for size in (60, 240))
+    span = small.max() - small.min()
+    # Sampling differs by a fraction of a pixel of the smaller picture; strain, a derivative, shows it most.
+    assert (small - large).abs().mean() < 0.01 * span
+    assert (small - large).abs().max() < 0.1 * span
+
+
+def test_pictures_are_resized_as_opencv_and_pillow_do() -> None:
+    pictures = encode(some_flow(5, size=64), "hsv_clip")
+    smaller = resize_pictures(pictures, 24)
+    expected = np.stack(
+        [
+            np.asarray(Image.fromarray(pictures[0, 0, channel].numpy()).resize((24, 24), Image.Resampling.BILINEAR))
+            for channel in range(3)
+        ]
+    )
+    # Pillow's triangle filter widened to the step is what antialiasing means; both in single precision.
+    np.testing.assert_allclose(smaller[0, 0].numpy(), expected, rtol=0, atol=1e-5)
+    larger = resize_pictures(pictures, 100)[0, 0, 0].numpy()
+    wanted = cv2.resize(pictures[0, 0, 0].numpy(), (100, 100), interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_allclose(larger, wanted, rtol=0, atol=1e-4)
+    assert resize_pictures(pictures, 64) is pictures
 
 
 def test_scaling_per_frame_loses_the_rise_of_the_motion_and_scaling_per_clip_keeps_it() -> None:

@@ -11,6 +11,7 @@ from safetensors import safe_open
 from slstt.errors import DataError
 from slstt.files import write_json
 from slstt.flow.flow_files import (
+    FLOW_VERSION,
     FlowHeader,
     flow_path,
     manifest_problems,
@@ -119,7 +120,7 @@ def test_a_wrong_shape_is_a_programming_error(tmp_path: Path) -> None:
 
 def _entry(**changed: object) -> dict[str, object]:
     settings = {"frames": {"count": 11}, "flow": {"method": "farneback"}}
-    return {"settings": settings, "models": {"rife": "a" * 64}, "finished": True, "version": 1} | changed
+    return {"settings": settings, "models": {"rife": "a" * 64}, "finished": True, "version": FLOW_VERSION} | changed
 
 
 def test_equal_settings_in_one_folder_or_two_are_no_problem(tmp_path: Path) -> None:
@@ -132,7 +133,7 @@ def test_equal_settings_in_one_folder_or_two_are_no_problem(tmp_path: Path) -> N
 
 def test_each_setting_that_differs_is_named_with_its_data_sets(tmp_path: Path) -> None:
     other = {"frames": {"count": 5}, "flow": {"method": "farneback"}, "crop": {"at_most": 512}}
-    manifest = {"casme2": _entry(), "smic": _entry(settings=other, models={"rife": "b" * 64}, version=2)}
+    manifest = {"casme2": _entry(), "smic": _entry(settings=other, models={"rife": "b" * 64}, version=FLOW_VERSION + 1)}
     write_json(tmp_path / "manifest.json", manifest)
     differences = setting_differences([(tmp_path, "casme2"), (tmp_path, "smic")])
     names = [line.partition(" differs")[0] for line in differences]
@@ -150,12 +151,22 @@ def test_a_data_set_of_unknown_making_beside_a_known_one_is_named(tmp_path: Path
     assert line.startswith(f"smic in {tmp_path / 'b'}: how it was made is unknown")
 
 
-@pytest.mark.parametrize(("entry", "words"), [(_entry(finished=False), "is not finished"), ({}, "does not say")])
+@pytest.mark.parametrize(
+    ("entry", "words"), [(_entry(finished=False), "is not finished"), ({"version": FLOW_VERSION}, "does not say")]
+)
 def test_a_run_that_is_not_over_is_named(tmp_path: Path, entry: dict[str, object], words: str) -> None:
     write_json(tmp_path / "manifest.json", {"casme2": _entry(), "smic": entry})
     assert manifest_problems(tmp_path, ["casme2"]) == []
     (line,) = manifest_problems(tmp_path, ["casme2", "samm", "smic"])
     assert f"preprocessing of smic {words}" in line and "again, it keeps what is there" in line
+
+
+@pytest.mark.parametrize("entry", [_entry(version=1), {"finished": True}])
+def test_flow_of_an_earlier_version_is_named_and_not_misread(tmp_path: Path, entry: dict[str, object]) -> None:
+    """Version 1 measured flow on a square enlarged to 384 pixels, and did not always say so."""
+    write_json(tmp_path / "manifest.json", {"casme2": entry})
+    (line,) = manifest_problems(tmp_path, ["casme2"])
+    assert "the flow of casme2 was made by another version of slstt; run slstt-preprocess" in line
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"smic": 1}', "[" * 100_000, '"\xff'])

@@ -20,7 +20,7 @@ from slstt.config.preprocess import PreprocessConfig
 from slstt.config.train import TrainConfig
 from slstt.datasets import read_release
 from slstt.datasets.clips import Clip
-from slstt.flow.encoding import encode, normalized
+from slstt.flow.encoding import encode, normalized, resize_pictures
 from slstt.flow.flow_files import flow_path, read_whole
 from slstt.preprocessing.run import preprocess
 
@@ -72,9 +72,6 @@ def published(clip: Clip, points: ndarray) -> Published:
 def of_slstt(layout: str, root: Path, clip: Clip, out: Path, points: ndarray) -> tuple[ndarray, list[float]]:
     """(flow (11, S, S, 2), frame numbers) of the clip under configs/paper/preprocess.yaml, from the same points."""
     config = load_config(PreprocessConfig, find_config(Path("configs/paper/preprocess.yaml")), [])
-    if "size" in type(config.crop).model_fields:  # then the square's own size has to be asked for
-        side = round(2 * points[8][1] - points[19][1] - points[57][1])
-        config = config.model_copy(update={"crop": config.crop.model_copy(update={"size": int(side)})})
     release = read_release(layout, root)
     given = {clip.key: points.astype(np.float32)}
     only = replace(release, clips=(clip,))
@@ -123,6 +120,25 @@ def test_pictures_of_equal_flow_differ_by_8_bits_alone(synthetic_release: Callab
     theirs = published(clip, points)
     levels = np.abs(picture_of(theirs.flow) - theirs.pictures.astype(float))
     assert levels.mean() <= 1.0
+
+
+def test_the_networks_size_is_reached_as_torchvision_reaches_it_on_pillows_pictures(
+    synthetic_release: Callable[[str], Path], detector
+) -> None:
+    """Resize on the 8-bit picture against `resize_pictures` on the same numbers; up, and down as for large faces."""
+    from PIL import Image
+    from torchvision.transforms import v2
+
+    clip = read_release("samm", synthetic_release("samm")).clips[0]
+    apex_picture = cv2.imread(str(clip.frames[clip.apex]))  # pyright: ignore
+    assert apex_picture is not None
+    picture = published(clip, detector.detect(apex_picture)[0].landmarks.round().astype(int)).pictures[5][..., ::-1]
+    for size in (384, 64):
+        theirs = np.asarray(v2.Resize((size, size))(Image.fromarray(np.ascontiguousarray(picture))), float)
+        ours = torch.from_numpy(picture.transpose(2, 0, 1).copy()).float()[None, None]
+        found = resize_pictures(ours, size)[0, 0].numpy().transpose(1, 2, 0)
+        # Pillow rounds to whole grey levels after each of its two passes.
+        assert np.abs(found - theirs).max() <= 1.5
 
 
 def test_the_networks_numbers_are_the_published_programs() -> None:

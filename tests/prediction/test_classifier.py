@@ -17,7 +17,7 @@ from slstt.errors import ConfigError, WeightsError
 from slstt.evaluation.predictions import read_predictions
 from slstt.evaluation.saliency import saliency_maps
 from slstt.flow.encoding import normalize_each
-from slstt.flow.flow_files import flow_path, read_flow, write_flow
+from slstt.flow.flow_files import FLOW_VERSION, flow_path, read_flow, write_flow
 from slstt.models.model_file import SYNTHETIC, load_model, read_header, read_model_input, save_model
 from slstt.models.slstt import SLSTT
 from slstt.prediction.classify import find_classifier, pictures, read_settings
@@ -44,7 +44,7 @@ def run_of(folder: Path, *overrides: str) -> tuple[Path, Path]:
             listed.append(clip)
     write_index(cache / "index.csv", listed)
     (cache / "manifest.json").write_text(
-        json.dumps({"smic": {"settings": {"flow": {"method": "dis"}}, "finished": True}})
+        json.dumps({"smic": {"settings": {"flow": {"method": "dis"}}, "finished": True, "version": FLOW_VERSION}})
     )
     (folder / "tiny.yaml").write_text(SETTINGS)
     arguments = ["--config", str(folder / "tiny.yaml"), "--out", str(folder / "run"), "--quiet"]

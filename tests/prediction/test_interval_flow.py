@@ -31,7 +31,7 @@ def no_rife() -> Rife:
 
 
 def settings(*overrides: str) -> PreprocessConfig:
-    return load_config(PreprocessConfig, None, ["interpolation.method=linear", "crop.size=128", *overrides])
+    return load_config(PreprocessConfig, None, ["interpolation.method=linear", "crop.at_most=128", *overrides])
 
 
 def seen(count: int, landmarks: np.ndarray, still: np.ndarray | None = None) -> FaceMotion:
@@ -106,7 +106,7 @@ def test_the_default_weights_tell_rendered_expressions_apart(tmp_path: Path) -> 
             interval,
             classifier.crop,
             count,
-            "crop.size=384",
+            "crop.at_most=384",
         )
         probabilities = classifier.probabilities([torch.from_numpy(made.flow)])[0]
         right += classifier.wanted.classes[int(probabilities.argmax())] == clip.emotion
@@ -146,8 +146,8 @@ def test_the_motion_of_the_head_leaves_no_flow(
 @pytest.mark.parametrize("turn", [0.0, 20.0])
 def test_the_crop_is_laid_by_the_eyes_and_a_tilted_head_is_righted(turn: float) -> None:
     """A dot at a known place of the face is where the crop says, however large or tilted the face."""
-    crop, size = (-1.0, 1.0, -0.9, 2.0), 290
-    for unit in (40.0, 110.0, 260.0):  # enlarged and reduced
+    crop, at_most = (-1.0, 1.0, -0.9, 2.0), 290
+    for unit in (40.0, 90.0, 260.0):  # as they are, and shrunk
         picture = np.zeros((900, 900, 3), np.uint8)
         angle, eyes = np.radians(turn), np.array([450.0, 350.0])
         axes = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])  # rows: face x, face y
@@ -156,13 +156,14 @@ def test_the_crop_is_laid_by_the_eyes_and_a_tilted_head_is_righted(turn: float) 
         landmarks = np.repeat(eyes[None], 68, 0) + np.zeros((68, 2))
         landmarks[36:42] = eyes - unit / 2 * axes[0]
         landmarks[42:48] = eyes + unit / 2 * axes[0]
-        made = one(lambda n, p=picture: p, seen(3, landmarks), Interval(0, 1, 2, 1.0), crop, f"crop.size={size}")
+        made = one(lambda n, p=picture: p, seen(3, landmarks), Interval(0, 1, 2, 1.0), crop, f"crop.at_most={at_most}")
         assert isinstance(made, IntervalFlow)
         shown = made.shown["apex"][..., 0].astype(float)
-        assert shown.shape == (size, 200)
+        height, width = (round(2.9 * unit), round(2 * unit)) if unit <= 100 else (290, 200)
+        assert shown.shape == (height, width)
         rows, columns = np.nonzero(shown > 60)
-        assert columns.mean() / 200 == pytest.approx((0.5 + 1) / 2, abs=0.015)
-        assert rows.mean() / size == pytest.approx((1.1 + 0.9) / 2.9, abs=0.015)
+        assert columns.mean() / width == pytest.approx((0.5 + 1) / 2, abs=0.015)
+        assert rows.mean() / height == pytest.approx((1.1 + 0.9) / 2.9, abs=0.015)
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def test_a_real_strip_is_as_small_as_the_report_says(synthetic_release: Callable
 
     release = read_release("casme2", synthetic_release("casme2"))
     one = Release(release.dataset, release.layout, release.root, None, release.clips[:1])
-    config = PreprocessConfig.model_validate({"interpolation": {"method": "linear"}, "crop": {"size": 64}})
+    config = PreprocessConfig.model_validate({"interpolation": {"method": "linear"}, "crop": {"at_most": 64}})
     (record,) = preprocess(one, config, tmp_path, quiet=True).records.values()
     assert 3_000 < len(record.picture) < 25_000
     picture = cv2.imdecode(np.frombuffer(record.picture, np.uint8), cv2.IMREAD_COLOR)

@@ -31,7 +31,7 @@ from slstt.preprocessing.provenance import ClipOutcome, Task
 from slstt.preprocessing.run import PreprocessingResult, _make_work, preprocess, versions
 from slstt.workers import Worker
 
-QUICK = ["interpolation.method=linear", "crop.size=64"]
+QUICK = ["interpolation.method=linear", "crop.at_most=64"]
 Release = Callable[[str], Path]
 
 
@@ -93,9 +93,23 @@ def test_flow_is_what_the_kernels_give(release: Path, finished: Path) -> None:
     wanted = [clip.onset, *(int(position) for position in plan.positions)]
     frames = np.stack([cut(read_image(clip.frames[number]), square, 64) for number in wanted])
     tensors, about = read_whole(flow_path(finished, clip.key))
-    assert np.array_equal(tensors["flow"], onset_flow(frames).astype(np.float16))
+    assert np.array_equal(tensors["flow"], onset_flow(frames, "dis").astype(np.float16))
+    assert about["scale"] == 64 / square[2]
     assert np.array_equal(tensors["landmarks"], face.landmarks)
     assert about["square"] == list(square) and about["positions"] == wanted[1:] and about["apex"] == clip.apex
+
+
+def test_flow_has_the_size_of_the_face_in_its_frame(release: Path, finished: Path, tmp_path: Path) -> None:
+    """Each clip at its own side, in the frame's own pixels; only what is larger than crop.at_most is shrunk."""
+    _run(release, tmp_path, "crop.at_most=512")
+    index = read_release("casme2", release)
+    for clip in index.clips:
+        path = flow_path(tmp_path, clip.key)
+        _, about = read_whole(path)
+        side = about["square"][2]
+        assert read_flow(path).shape == (11, 2, side, side) and about["scale"] == 1
+        _, shrunk = read_whole(flow_path(finished, clip.key))
+        assert read_flow(flow_path(finished, clip.key)).shape == (11, 2, 64, 64) and shrunk["scale"] == 64 / side
 
 
 def test_nothing_is_done_twice(release: Path, copied: Path) -> None:
@@ -168,7 +182,9 @@ def test_a_damaged_file_is_noticed_and_rebuilt_alone(
 # --- changed settings and input -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("setting", ["frames.count=12", "flow.method=dis", "frames.selection=uniform"])
+@pytest.mark.parametrize(
+    "setting", ["frames.count=12", "flow.method=farneback", "frames.selection=uniform", "crop.at_most=65"]
+)
 def test_a_changed_setting_recomputes_what_it_touches_once(release: Path, copied: Path, setting: str) -> None:
     assert _run(release, copied, setting).computed == 4
     assert _run(release, copied, setting).computed == 0
@@ -427,7 +443,7 @@ def test_until_a_run_is_over_the_index_lists_only_what_is_current(
 
     monkeypatch.setattr(pipeline, "_make_work", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        _run(release, copied, "flow.method=dis")
+        _run(release, copied, "flow.method=farneback")
     assert (copied / "index.csv").read_text().count("\n") == 1, "only the header: no flow of mixed settings"
 
 
@@ -609,7 +625,7 @@ def test_rife_fills_a_short_clip(synthetic_release: Release, official_rife: Path
     clip = min(whole.clips, key=lambda clip: clip.offset - clip.onset)
     alone = type(whole)(whole.dataset, whole.layout, whole.root, None, (clip,), ())
     count = clip.offset - clip.onset + 2
-    config = load_config(PreprocessConfig, None, [f"frames.count={count}", "crop.size=64"])
+    config = load_config(PreprocessConfig, None, [f"frames.count={count}", "crop.at_most=64"])
     result = preprocess(alone, config, tmp_path, quiet=True)
     about = result.records[clip.key].about
     assert about["inserted"] == 2 and "rife" in about["depends"]

@@ -11,9 +11,10 @@ from slstt.config.train import Data, TrainConfig, problems
 from slstt.datasets.clips import Clip, read_index, write_index
 from slstt.errors import DataError
 from slstt.files import write_json
-from slstt.flow.encoding import encode, resized
-from slstt.flow.flow_files import flow_path, read_flow, write_flow
-from slstt.training.inputs import FlowData, protocol_lines, read_data
+from slstt.flow.augmentation import mirror
+from slstt.flow.encoding import encode, resize_pictures, resized
+from slstt.flow.flow_files import FLOW_VERSION, flow_path, read_flow, write_flow
+from slstt.training.inputs import FlowData, FlowInputs, protocol_lines, read_data
 
 
 def data_of(root: Path, size: int = 16, **more) -> FlowData:
@@ -38,11 +39,38 @@ def test_a_smaller_picture_has_shorter_vectors() -> None:
     assert resized(flow[..., :32], 32) is not None and torch.equal(resized(flow[..., :32], 32), flow[..., :32])
 
 
+def test_clips_of_any_size_become_pictures_of_one(tmp_path: Path) -> None:
+    """Alone or in a batch, mirrored or not, each clip is encoded at its own size and then resized."""
+    sides = (20, 33, 33)
+    clips = [Clip("smic", f"s0{n}", f"s0{n}_ne_01", "negative", 1, 2, 3, Path()) for n in (1, 2, 3)]
+    for clip, side in zip(clips, sides, strict=True):
+        flow = np.random.default_rng(side).normal(size=(3, 2, side, side))
+        write_flow(flow_path(tmp_path, clip.key), flow, clip.name)
+    write_index(tmp_path / "index.csv", clips)
+    settings = tiny(tmp_path, "data.protocol=smic_sde", "model.image_size=16", "training.augment.mirror=true")
+    data = read_data(settings.data, 16)
+    assert [data.clip(i).shape[-1] for i in range(3)] == list(sides)
+    inputs = FlowInputs(data, settings, torch.device("cpu"), range(3))
+    ((_, flows),) = inputs.read([[0, 1, 2]])
+    pictures = inputs.plain(flows)
+    assert pictures.shape == (3, 3, 3, 16, 16)
+    for place, flow in enumerate(flows):
+        expected = resize_pictures(encode(flow[None], settings.data.encoding), 16)
+        torch.testing.assert_close(inputs.plain([flow]), pictures[place : place + 1])
+        if settings.data.normalize == "none":
+            torch.testing.assert_close(pictures[place : place + 1], expected)
+    changed = inputs.training(flows, torch.Generator().manual_seed(1))
+    mirrored = inputs.plain([mirror(flow[None])[0] for flow in flows])
+    for place in range(3):
+        assert torch.equal(changed[place], pictures[place]) or torch.equal(changed[place], mirrored[place])
+
+
 def test_statistics_are_those_of_the_named_clips_and_no_others(flow_root: Path) -> None:
     data = data_of(flow_root)
     chosen = [0, 3, 11]
     mean, deviation = data.statistics(chosen, "uv_magnitude")
-    pictures = encode(data.batch(chosen).float(), "uv_magnitude").double().transpose(1, 2).transpose(0, 1).flatten(1)
+    flow = torch.stack([data.clip(i) for i in chosen]).float()
+    pictures = encode(flow, "uv_magnitude").double().transpose(1, 2).transpose(0, 1).flatten(1)
     torch.testing.assert_close(mean.double(), pictures.mean(1), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(deviation.double(), pictures.std(1, correction=0), rtol=1e-5, atol=1e-6)
     others = data.statistics([1, 2], "uv_magnitude")
@@ -119,7 +147,8 @@ def composite(tmp_path: Path, **smic: object) -> Data:
     clip = Clip("casme2", "sub01", "EP01", "happiness", 1, 2, 3, Path())
     write_flow(flow_path(roots[1], clip.key), np.zeros((3, 2, 16, 16)), "f")
     write_index(roots[1] / "index.csv", [clip])
-    entry = {"settings": {"flow": {"method": "farneback"}, "crop": {"size": 384}}, "models": {}, "finished": True}
+    entry = {"settings": {"flow": {"method": "farneback"}, "crop": {"at_most": 512}}, "models": {}}
+    entry |= {"finished": True, "version": FLOW_VERSION}
     write_json(roots[0] / "manifest.json", {"smic": entry | smic})
     write_json(roots[1] / "manifest.json", {"casme2": entry})
     return Data(root=roots, protocol="cde")
@@ -127,13 +156,13 @@ def composite(tmp_path: Path, **smic: object) -> Data:
 
 def test_data_sets_preprocessed_differently_are_refused(tmp_path: Path) -> None:
     assert len(read_data(composite(tmp_path), 16)) == 19
-    other = {"flow": {"method": "dis"}, "crop": {"size": 128}}
+    other = {"flow": {"method": "dis"}, "crop": {"at_most": 128}}
     with pytest.raises(DataError) as caught:
         read_data(composite(tmp_path, settings=other, finished=False), 16)
     lines = [line.partition(" (")[0].partition(";")[0] for line in caught.value.problems]
     assert lines == [
         f"{tmp_path / 'smic'}: the preprocessing of smic is not finished",
-        "crop.size differs",
+        "crop.at_most differs",
         "flow.method differs",
     ]
 
@@ -166,7 +195,7 @@ def test_flow_maps_become_clips_of_one_frame(tmp_path: Path) -> None:
     data = read_data(settings, 8)
     assert (len(data), data.frames, data.channels) == (4, 1, 3)
     assert [data.classes[label] for label in data.labels] == ["positive", "negative", "negative", "surprise"]
-    batch = data.batch([0, 3])
+    batch = torch.stack([data.clip(0), data.clip(3)])
     assert batch.shape == (2, 1, 3, 8, 8) and batch.min() >= -1 and batch.max() <= 1
     blue_green_red = cv2.imread(str(root / "sub01_EP02_01f .png"))
     assert torch.allclose(batch[0, 0, 0], torch.from_numpy(blue_green_red[..., 2] / 127.5 - 1).float())
