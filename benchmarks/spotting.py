@@ -17,7 +17,7 @@ from slstt.datasets import read_release, synthetic
 from slstt.face.crop import MEASURED_SIDE, cut, face_square
 from slstt.face.landmarks import LandmarkDetector
 from slstt.images import read_image
-from slstt.preprocessing.apex_spotting import spot
+from slstt.preprocessing.apex_spotting import apex_place
 from slstt.preprocessing.clip import present
 
 
@@ -32,7 +32,7 @@ def errors(root: Path, detector: LandmarkDetector, smoothing: float) -> np.ndarr
         cuts = [
             cv2.cvtColor(cut(read_image(clip.frames[n]), square, MEASURED_SIDE), cv2.COLOR_RGB2GRAY) for n in numbers
         ]
-        place, _ = spot(np.stack(cuts), (landmarks - square[:2]) * (MEASURED_SIDE / square[2]), smoothing)
+        place, _ = apex_place(np.stack(cuts), (landmarks - square[:2]) * (MEASURED_SIDE / square[2]), smoothing)
         middle = numbers[len(numbers) // 2]
         rows.append((abs(numbers[place] - truth.apex), abs(middle - truth.apex), truth.lids.max() > 0.1))
     return np.array(rows)

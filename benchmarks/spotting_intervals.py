@@ -188,12 +188,12 @@ def cost(arguments: argparse.Namespace) -> None:
         detector, frames = LandmarkDetector(), recording.count
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         started = time.perf_counter()
-        watched = measure_face_motion(recording, detector=detector)
+        motion = measure_face_motion(recording, detector=detector)
         seconds = time.perf_counter() - started
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
         f"{frames} frames of 640 x 480: {frames / seconds:.0f} frames/s, {seconds * recording.rate / frames:.2f} s a "
-        f"second of video; peak memory {peak:.0f} MiB (before: {before:.0f}); {len(watched.intervals)} intervals"
+        f"second of video; peak memory {peak:.0f} MiB (before: {before:.0f}); {len(motion.intervals)} intervals"
     )
 
 

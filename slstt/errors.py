@@ -36,12 +36,6 @@ class WeightsError(SlsttError):
     exit_code = 3
 
 
-class CheckpointError(SlsttError):
-    """A training checkpoint that cannot be continued from."""
-
-    exit_code = 3
-
-
 class Problems:
     """What is wrong with several inputs, collected so that the user reads all of it at once.
 

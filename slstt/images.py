@@ -1,4 +1,4 @@
-"""Pictures in and out, and drawings of flow and landmarks. No torch here: reports need none."""
+"""Pictures in and out, and drawings of flow (the colour wheel) and landmarks. No torch here: reports need none."""
 
 import base64
 import os
@@ -14,7 +14,6 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from slstt.errors import DataError
-from slstt.files import whole_file
 
 Picture = NDArray[np.uint8]
 Colour = tuple[int, int, int]
@@ -169,13 +168,6 @@ def _check_jpeg_data(path: Path, data: bytes) -> None:
         reason = str(error).split("(): ")[-1]  # behind the name of a C function
         if "subsampling" not in reason:  # unusual, which TurboJPEG does not know and OpenCV may
             raise DataError(f"{path}: damaged JPEG ({reason}); restore the file") from error
-
-
-def write_image(path: Path, image: Picture) -> None:
-    """Write uint8 RGB (H, W, 3) or grey (H, W) in the format of the suffix, whole or not at all; JPEG at quality 95."""
-    encoded = encode(image, path.suffix or ".png")
-    with whole_file(path) as part:
-        part.write_bytes(encoded)
 
 
 def data_uri(content: Picture | bytes, media_type: str = "image/png") -> str:

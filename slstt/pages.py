@@ -1,4 +1,4 @@
-"""One look for all pages and figures: one template environment, one style sheet, one figure style.
+"""One style for all pages and figures: one template environment, one style sheet, one figure style.
 
 A page needs no other file: pictures stand in it as `data:` URIs (images.py), and there is no script.
 """
@@ -58,7 +58,7 @@ def _environment() -> jinja2.Environment:
 
 @contextmanager
 def figure_style() -> Iterator[None]:
-    """The look of all figures; names in scripts the font lacks are drawn as boxes without a word about it."""
+    """The style of all figures; names in scripts the font lacks are drawn as boxes without a word about it."""
     import matplotlib
 
     log = logging.getLogger("matplotlib.font_manager")

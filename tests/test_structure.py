@@ -1,6 +1,7 @@
 """The house rules of CONTRIBUTING.md: names that stand for one thing, files of one size, no module out of its room."""
 
 import ast
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -34,6 +35,18 @@ def test_the_tree_in_contributing_is_the_tree() -> None:
     text = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
     folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
     assert folders == {word.strip("/") for line in text.splitlines() for word in line.split()[:1] if word.endswith("/")}
+
+
+def test_the_walk_in_contributing_names_functions_that_exist() -> None:
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    steps = re.findall(r"`([a-z0-9_/]+\.py): ([\w.]+)`", text)
+    unknown = [(file, name) for file, name in steps if name.split(".")[-1] not in defined_in(PACKAGE / file)]
+    assert steps and not unknown
+
+
+def defined_in(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef | ast.FunctionDef)}
 
 
 def lines(path: Path) -> list[str]:

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from slstt import workers
-from slstt.errors import ConfigError, DataError
-from slstt.workers import Died, Done, Here, OnProcesses, OnRay, Worker, at_work
+from slstt.errors import DataError
+from slstt.ray_workers import OnRay, ray_cluster
+from slstt.workers import Died, Done, Here, OnProcesses, Worker, at_work
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def local_ray() -> Iterator[None]:
     """One Ray for all tests of this module: `at_work` uses a connection that stands."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))  # for `make_work`
-        with workers.ray_cluster(None, 2, "ray.address"):
+        with ray_cluster(None, 2, "ray.address"):
             yield
 
 
@@ -109,17 +110,19 @@ def test_no_tasks_need_no_workers(anywhere: workers.Where, tmp_path: Path) -> No
 
 
 def test_a_task_tells_the_run_before_its_outcome(anywhere: workers.Where, tmp_path: Path) -> None:
-    heard: list[Any] = []
-    with at_work(make_work, (tmp_path,), ["tells", "a"], anywhere, heard=lambda *said: heard.append(said)) as found:
+    messages: list[Any] = []
+    with at_work(
+        make_work, (tmp_path,), ["tells", "a"], anywhere, on_message=lambda *message: messages.append(message)
+    ) as found:
         for one in found:
             if one.task == "tells":
-                assert heard == [("tells", 0), ("tells", 1), ("tells", 2)]
-    assert len(heard) == 3
+                assert messages == [("tells", 0), ("tells", 1), ("tells", 2)]
+    assert len(messages) == 3
 
 
 def test_a_killed_worker_costs_its_own_task_only_which_is_begun_twice(away: workers.Where, tmp_path: Path) -> None:
     again: list[Died] = []
-    found = outcomes(tmp_path, ["a", "killed", "b", "killed once", "c"], away, again=again.append)
+    found = outcomes(tmp_path, ["a", "killed", "b", "killed once", "c"], away, on_retry=again.append)
     (died,) = [one for one in found if isinstance(one, Died)]
     assert died.task == "killed"
     if isinstance(away, OnProcesses):
@@ -164,16 +167,21 @@ def test_after_a_grave_error_the_others_save(away: workers.Where, tmp_path: Path
         raise DataError("disk full")
 
     with pytest.raises(DataError, match="disk full"):
-        outcomes(tmp_path, ["waits"], away, saves=True, heard=full_once_it_waits)
+        outcomes(tmp_path, ["waits"], away, saves=True, on_message=full_once_it_waits)
     assert len(begun) == 1
     assert (tmp_path / "saved").exists()
 
 
 def test_asked_to_stop_those_at_work_save_and_nothing_is_begun(away: workers.Where, tmp_path: Path) -> None:
-    heard: list[Any] = []
+    messages: list[Any] = []
     tasks = ["waits", "waits", "never", "never"]
     found = outcomes(
-        tmp_path, tasks, away, saves=True, stop=lambda: len(heard) >= 2, heard=lambda task, said: heard.append(said)
+        tmp_path,
+        tasks,
+        away,
+        saves=True,
+        stop=lambda: len(messages) >= 2,
+        on_message=lambda task, message: messages.append(message),
     )
     assert found == [Done("waits", "saved"), Done("waits", "saved")]
     assert "never" not in lines(tmp_path)
@@ -181,7 +189,9 @@ def test_asked_to_stop_those_at_work_save_and_nothing_is_begun(away: workers.Whe
 
 def test_in_this_process_the_rest_is_left_once_asked_to_stop(tmp_path: Path) -> None:
     asked: list[Any] = []
-    found = outcomes(tmp_path, ["waits", "never"], Here(), stop=lambda: bool(asked), heard=lambda *_: asked.append(1))
+    found = outcomes(
+        tmp_path, ["waits", "never"], Here(), stop=lambda: bool(asked), on_message=lambda *_: asked.append(1)
+    )
     assert found == [Done("waits", "saved")]
 
 
@@ -193,7 +203,7 @@ def test_an_interrupt_ends_the_workers_at_once(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        outcomes(tmp_path, ["waits"], OnProcesses(1), saves=True, heard=interrupt)
+        outcomes(tmp_path, ["waits"], OnProcesses(1), saves=True, on_message=interrupt)
     assert not (tmp_path / "saved").exists()
     with pytest.raises(ProcessLookupError):
         os.kill(pids[0], 0)
@@ -207,14 +217,14 @@ def test_workers_ignore_the_signals_of_the_group(tmp_path: Path) -> None:
             asked.append(True)
 
     asked: list[bool] = []
-    found = outcomes(tmp_path, ["waits"], OnProcesses(1), saves=True, stop=lambda: bool(asked), heard=signal_it)
+    found = outcomes(tmp_path, ["waits"], OnProcesses(1), saves=True, stop=lambda: bool(asked), on_message=signal_it)
     assert found == [Done("waits", "saved")]
 
 
 def test_workers_that_start_ignore_the_signals_of_the_group(tmp_path: Path) -> None:
     """A signal just after the start meets an interpreter that could not say yet that it ignores it."""
     again: list[Died] = []
-    with at_work(make_work, (tmp_path,), ["a", "b"], OnProcesses(2), again=again.append) as found:
+    with at_work(make_work, (tmp_path,), ["a", "b"], OnProcesses(2), on_retry=again.append) as found:
         first = iter(found)
         real = workers.CONTEXT.Process.start
 
@@ -242,8 +252,8 @@ from test_workers import make_work
 from slstt.workers import OnProcesses, at_work
 
 if __name__ == "__main__":
-    heard = lambda task, message: print(message, flush=True)
-    with at_work(make_work, (Path({folder!r}),), ["waits"], OnProcesses(1), heard=heard, saves={saves}) as found:
+    on_message, folder = lambda task, message: print(message, flush=True), Path({folder!r})
+    with at_work(make_work, (folder,), ["waits"], OnProcesses(1), on_message=on_message, saves={saves}) as found:
         list(found)
 """
 
@@ -293,45 +303,3 @@ def test_one_thread_puts_the_thread_counts_back() -> None:
     finally:
         cv2.setNumThreads(before[0])
         torch.set_num_threads(before[1])
-
-
-# --- the Ray it works on --------------------------------------------------------------------------------------------
-
-
-def test_ray_that_is_not_installed_is_named_with_the_fix(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ConfigError, match=r"pip install 'slstt\[ray\]'"):
-        outcomes(tmp_path, ["a"], OnRay(None, "ray.address", tmp_path))
-
-
-OWN_RAY = """
-import signal
-from slstt.errors import ConfigError
-from slstt.workers import ray_cluster
-
-def ours(number, frame): ...
-
-try:
-    with ray_cluster("127.0.0.1:1", None, "run.ray.address"):
-        pass
-except ConfigError as error:
-    assert "run.ray.address: no Ray cluster answers at 127.0.0.1:1" in str(error)
-else:
-    raise AssertionError("nothing listens there")
-
-signal.signal(signal.SIGTERM, ours)
-with ray_cluster(None, 1, "run.ray.address") as ray:
-    assert ray.cluster_resources()["CPU"] == 1
-    assert signal.getsignal(signal.SIGTERM) is ours
-    with ray_cluster(None, 2, "run.ray.address") as same:  # the connection that stands is used, and left
-        assert same.cluster_resources()["CPU"] == 1
-    assert ray.is_initialized()
-assert not ray.is_initialized()
-"""
-
-
-@ray
-@pytest.mark.cluster
-def test_a_cluster_that_does_not_answer_is_named_and_ray_here_leaves_our_signals_alone(tmp_path: Path) -> None:
-    ended = subprocess.run([sys.executable, "-c", OWN_RAY], capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr

@@ -18,17 +18,18 @@ INTERRUPTED = 130
 
 
 def parser(program: str, description: str, examples: str) -> argparse.ArgumentParser:
-    """An argument parser with `--debug`, `--quiet` and `--version`; `examples` stand below the options, copyable."""
+    """An argument parser with `--debug`, `--quiet` and `--version`; `examples` are shown below the options, to copy."""
     made = argparse.ArgumentParser(
         prog=program,
         description=description,
-        epilog=f"examples:\n{examples}\n\nexit codes: 0 all done; 1 some clips or folds failed, the rest is kept; "
-        "2 usage or config;\n3 data or weights missing or unreadable; 130 interrupted, work saved.",
+        epilog=f"examples:\n{examples}\n\nexit codes: 0 all done; 1 some clips or folds failed or were left, the rest "
+        "is kept;\n2 wrong command line or setting; 3 data or weights missing or unreadable; "
+        "130 interrupted, work saved.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     made.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    made.add_argument("--quiet", action="store_true", help="no progress, only results and errors")
+    made.add_argument("--quiet", action="store_true", help="show no progress, only results and errors")
     made.add_argument("--version", action="version", version=f"slstt {__version__}")
     return made
 
@@ -47,8 +48,8 @@ def run(
 ) -> int:
     """Parse `argv`, run `body`, and turn what goes wrong into lines on stderr and an exit code.
 
-    `section.key=value` overrides may stand anywhere among the options, so unnamed and named arguments mix freely.
-    Without `argv` the command is all that this process does: once it has ended, signals no longer change its exit code.
+    `section.key=value` overrides may be given anywhere among the options.
+    Without `argv` the command is all that this process does: after its end signals no longer change its exit code.
     """
     program = arguments_parser.prog
     try:

@@ -1,4 +1,4 @@
-"""`slstt-demo`: the whole road on synthetic clips, from raw pictures to a report, with the commands it runs."""
+"""`slstt-demo`: all steps on synthetic clips, from raw pictures to a report; prints the commands it runs."""
 
 import argparse
 import shlex
@@ -11,10 +11,10 @@ from slstt import cli
 from slstt.errors import ConfigError
 
 EXAMPLES = """\
-  slstt-demo                      everything below ./demo, in a few minutes on two cores
-  slstt-demo --out /tmp/try       elsewhere
-  slstt-demo --difficulty 0.9     fainter motion, nearer to real micro-expressions
-  slstt-demo --check              say what would be done, touch nothing"""
+  slstt-demo                      writes to ./demo; takes a few minutes on two cores
+  slstt-demo --out /tmp/try       writes to another folder
+  slstt-demo --difficulty 0.9     fainter motion, closer to real micro-expressions
+  slstt-demo --check              say what would be done, write nothing"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,11 +23,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything (default: %(default)s)")
     parser.add_argument("--subjects", type=int, default=5, help="synthetic subjects, at least 2 (default: %(default)s)")
     parser.add_argument("--clips", type=int, default=10, help="clips per subject (default: %(default)s)")
-    parser.add_argument("--difficulty", type=float, default=0.0, help="0 (plain) .. 1 (faint) (default: %(default)s)")
+    parser.add_argument("--difficulty", type=float, default=0.0, help="0 (strong) .. 1 (faint) (default: %(default)s)")
     parser.add_argument(
-        "--seed", type=int, default=0, help="same seed, same data and same result (default: %(default)s)"
+        "--seed", type=int, default=0, help="the same seed gives the same data and result (default: %(default)s)"
     )
-    parser.add_argument("--check", action="store_true", help="print what would be done, touch nothing")
+    parser.add_argument("--check", action="store_true", help="say what would be done, write nothing")
     return cli.run(parser, _demo, argv)
 
 
@@ -54,7 +54,7 @@ def _demo(arguments: argparse.Namespace) -> int:
         for program, _, words in steps:
             print(f"$ {shlex.join([program, *words])}")
         return 0
-    print("They are not CASME II's clips, so slstt-eval will refuse to call the result by that protocol's name.")
+    print("These are not the clips of CASME II, so slstt-eval will not name the result after that protocol.")
     started = time.monotonic()
     _write_synthetic(raw, arguments)
     for program, step, words in steps:

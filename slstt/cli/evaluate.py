@@ -18,21 +18,21 @@ from slstt.files import write_json, write_text
 EXAMPLES = """\
   slstt-eval runs/cde                     table, metrics.json, report.html, figures/
   slstt-eval runs/cde --json              metrics.json on stdout, for other programs
-  slstt-eval runs/lstm runs/mean          both, and their paired difference
+  slstt-eval runs/lstm runs/mean          two runs and their paired difference
   slstt-eval runs/cde --allow-partial     an unfinished run, labelled PARTIAL
-  slstt-eval downloads/                   a folder that holds nothing but somebody's predictions.csv
-  slstt-eval runs/seeds/                  a folder of several seeds' runs: mean, spread and pooled"""
+  slstt-eval downloads/                   a folder that contains only a predictions.csv
+  slstt-eval runs/seeds/                  a folder with one run per seed: mean, spread and pooled scores"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = cli.parser("slstt-eval", __doc__ or "", EXAMPLES)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run folder, or two to compare")
-    parser.add_argument("--json", action="store_true", help="print metrics as JSON on stdout instead of tables")
-    parser.add_argument("--allow-partial", action="store_true", help="exit 0 although folds are missing")
-    parser.add_argument("--attention", action="store_true", help="what the network looked at (loads torch)")
+    parser.add_argument("--json", action="store_true", help="print metrics.json on stdout instead of tables")
+    parser.add_argument("--allow-partial", action="store_true", help="exit with 0 even if folds are missing")
+    parser.add_argument("--attention", action="store_true", help="also draw the network's attention (loads torch)")
     parser.add_argument(
-        "--no-report", action="store_true", help="only the tables and metrics.json: no figures, no page"
+        "--no-report", action="store_true", help="write only the tables and metrics.json, no figures and no page"
     )
     parser.add_argument("--check", action="store_true", help="read and score, say what would be written, write nothing")
     return cli.run(parser, _evaluate, argv)

@@ -9,9 +9,9 @@ from slstt import cli
 from slstt.errors import DataError
 
 DESCRIPTION = """\
-Write the network of a model file, or of every fold of a run, as ONNX. Each file is run on several numbers of clips and
-frames and compared with the network before it is kept. What has to be fed, and what comes out, is written into the
-file's metadata and into a .json beside it."""
+Write the network of a model file, or of every fold of a run, as ONNX. Before a file is kept, it is run on several
+numbers of clips and frames and compared with the network. The file's metadata and a .json beside it describe its input
+and output."""
 EXAMPLES = """\
   slstt-export default --out exported                       the weights that come with slstt, as ONNX
   slstt-export runs/cde --out exported                      every fold of a run
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = cli.parser("slstt-export", DESCRIPTION, EXAMPLES)
     parser.add_argument("weights", metavar="WEIGHTS", help="default, a model file, or a run folder")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the exported files")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the ONNX files")
     parser.add_argument("--check", action="store_true", help="say what would be written, write nothing")
     return cli.run(parser, _export, argv)
 
@@ -58,7 +58,7 @@ def _export(arguments: argparse.Namespace) -> int:
             write_json(target.with_name(target.name + ".json"), about)
             worst = max(worst, float(about["largest_difference"]))
             progress.advance()
-    print(f"{len(targets)} file(s) in {arguments.out}; logits differ from the networks' by {worst:.0e} of them at most")
+    print(f"{len(targets)} file(s) in {arguments.out}; logits differ by at most {worst:.0e} of the networks' largest")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`slstt-predict`: candidate micro-expressions in a person's own recordings, and the class each resembles."""
+"""`slstt-predict`: candidate micro-expressions in a person's own recordings, and the class that each resembles."""
 
 import argparse
 import sys
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from slstt.prediction.run import Predictor
 
 DESCRIPTION = """\
-Watch a recording of a face, find the small movements that come and go within half a second, and name the class that
-each resembles most. PATH is a video, a folder of frames (with --fps), or a folder of such clips. What was found is
-written as tables and as a page with pictures; the same command again continues after an interruption.
+Spot the small movements of a face that come and go within half a second, and name the class that each resembles most.
+PATH is a video, a folder of frames (with --fps), or a folder of such clips. The results are tables and a page with
+pictures. After an interruption, run the same command again to continue.
 
 limits:
 """ + "\n".join(
@@ -29,7 +29,7 @@ EXAMPLES = """\
   slstt-predict talk.mp4                                   tables and report in ./predicted/talk
   slstt-predict frames/ --fps 200 --out found --video      a folder of frames; an annotated video too
   slstt-predict clips/ --fps 100 --weights runs/cde        several recordings, the mean of a run's folds
-  slstt-predict talk.mp4 --onset 120 --apex 137 --offset 160       the class of one interval, nothing is looked for
+  slstt-predict talk.mp4 --onset 120 --apex 137 --offset 160       the class of this interval; nothing is spotted
   slstt-predict talk.mp4 --longest-ms 400 spotting.threshold=8     fewer candidates
 every section.key is described in docs/predict.md"""
 
@@ -43,12 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: predicted/<name of PATH>)")
     parser.add_argument("--fps", type=float, metavar="N", help="frames per second; folders of frames need it")
-    parser.add_argument("--onset", type=int, metavar="N", help="classify one interval: its first frame, from 0 on")
+    parser.add_argument("--onset", type=int, metavar="N", help="classify one interval: its first frame, counted from 0")
     parser.add_argument("--apex", type=int, metavar="N", help="its frame of strongest motion (default: spotted)")
     parser.add_argument("--offset", type=int, metavar="N", help="its last frame (default: the recording's)")
     parser.add_argument("--shortest-ms", type=float, metavar="MS", help="shortest interval (spotting.shortest_ms)")
     parser.add_argument("--longest-ms", type=float, metavar="MS", help="longest interval (spotting.longest_ms)")
-    parser.add_argument("--video", action="store_true", help="also write the recording with what was found drawn in")
+    parser.add_argument("--video", action="store_true", help="also write an annotated video")
     parser.add_argument("--check", action="store_true", help="open everything, say what would be done, write nothing")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings")
     return cli.run(parser, _predict, argv)
@@ -98,7 +98,7 @@ def _inputs(arguments: argparse.Namespace) -> tuple[list["Recording"], "Predicto
     if arguments.onset is not None:
         given = GivenInterval(arguments.onset, arguments.apex, arguments.offset)
     elif arguments.apex is not None or arguments.offset is not None:
-        problems.add(ConfigError("--apex and --offset belong to an interval that is given; give --onset too"))
+        problems.add(ConfigError("--apex and --offset describe a given interval; give --onset too"))
     with problems.collecting():
         recordings = open_recordings(arguments.path, arguments.fps)
     with problems.collecting():
@@ -118,19 +118,26 @@ def _inputs(arguments: argparse.Namespace) -> tuple[list["Recording"], "Predicto
 def _check(recordings: list["Recording"], folders: list[Path], predictor: "Predictor") -> int:
     wanted = predictor.classifier.wanted
     print(f"weights: {', '.join(map(str, predictor.classifier.paths))} ({', '.join(wanted.classes)})")
-    usable = 0
+    usable, problems = 0, []
     for recording, place in zip(recordings, folders, strict=True):
         if recording.problem is not None:
             print(f"{recording.problem}", file=sys.stderr)
             continue
+        try:
+            predictor.check(recording)
+        except ConfigError as error:
+            problems += error.problems
+            continue
         usable += 1
-        state = "finished, would be kept" if predictor.finished(recording, place) else "would be watched"
+        state = "finished, would be kept" if predictor.finished(recording, place) else "would be analysed"
         width, height = recording.size
         frames = f"{recording.count} frames, {recording.rate:.4g} per second"
         print(f"{recording.path}: {frames}, {width} x {height}: {state}")
         for remark in recording.remarks:
             print(f"  {remark.removeprefix(f'{recording.path}: ')}")
         print(f"  -> {place}")
+    if problems:
+        raise ConfigError(*problems)
     print("nothing was written (--check)")
     return 0 if usable == len(recordings) else 1 if usable else DataError.exit_code
 
@@ -150,7 +157,9 @@ def _all(
             result = predictor.finished(recording, place)
             kept = result is not None
             if result is None:
-                with Progress(recording.name, predictor.to_watch(recording), unit="frame", quiet=quiet) as progress:
+                with Progress(
+                    recording.name, predictor.frames_to_measure(recording), unit="frame", quiet=quiet
+                ) as progress:
                     result = predictor.predict(recording, place, progress.advance)
             _say(result, place, kept)
             results.append(result)

@@ -1,4 +1,4 @@
-"""`slstt-preprocess`: a data set as its owners publish it -> face crops, flow files and a report."""
+"""`slstt-preprocess`: from a data set as its owners publish it to face crops, flow files and a report."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -21,40 +21,40 @@ if TYPE_CHECKING:
     Landmarks = Mapping[tuple[str, str, str], np.ndarray]
 
 DESCRIPTION = """\
-Read a data set in its owners' folders, find the face on each clip's apex frame, cut its square out of every frame
-that is needed, bring each clip to a fixed number of frames, and store the optical flow from the onset.
-Run the same command again to continue after an interruption or to bring the folder up to date."""
+Read a data set as its owners publish it, find the face on each clip's apex frame, crop the face in every frame that is
+needed, bring each clip to a fixed number of frames, and store the optical flow from the onset.
+Run the same command again to continue after an interruption or after a change of files or settings."""
 EXAMPLES = """\
   slstt-preprocess --dataset casme2 --root /data/CASME2 --out cache --check
   slstt-preprocess --dataset casme2 --root /data/CASME2 --out cache --config configs/paper/preprocess.yaml
   slstt-preprocess --dataset samm --root /data/SAMM --out cache --workers 8 flow.method=dis
   slstt-preprocess --dataset smic --root /data/SMIC_all_raw --out cache --landmarks points.csv
   slstt-preprocess --dataset casme2 --root /data/CASME2 --out cache apex.missing=fail interpolation.method=linear
-several data sets may share one --out; every section.key is described in docs/preprocessing.md"""
+Several data sets may share one --out. Every section.key is described in docs/preprocessing.md."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = cli.parser("slstt-preprocess", DESCRIPTION, EXAMPLES)
-    parser.add_argument("--dataset", required=True, choices=DATASETS, help="which data set it is")
+    parser.add_argument("--dataset", required=True, choices=DATASETS, help="name of the data set")
     parser.add_argument(
         "--root",
         required=True,
         type=cli.path,
         metavar="DIR",
-        help="its folder; any level above the subjects will do",
+        help="folder of the data set; any level above the subjects",
     )
-    parser.add_argument("--out", required=True, type=cli.path, metavar="DIR", help="where everything is written")
+    parser.add_argument("--out", required=True, type=cli.path, metavar="DIR", help="folder for the results")
     parser.add_argument(
-        "--annotations", type=cli.path, metavar="FILE", help="the coding sheet, where it is not found below --root"
+        "--annotations", type=cli.path, metavar="FILE", help="the coding sheet, if it is not below --root"
     )
     parser.add_argument(
         "--landmarks", type=cli.path, metavar="FILE", help="68 points per clip (.npz or .csv) instead of dlib's"
     )
     parser.add_argument(
-        "--workers", type=int, metavar="N", help="processes side by side (default: run.workers, else all cores)"
+        "--workers", type=int, metavar="N", help="number of processes (default: run.workers, or all cores)"
     )
-    parser.add_argument("--retry", action="store_true", help="try clips again that failed before and have not changed")
+    parser.add_argument("--retry", action="store_true", help="also try failed clips again that have not changed")
     parser.add_argument("--check", action="store_true", help="read everything, say what would be done, write nothing")
     parser.add_argument("--config", type=cli.path, metavar="FILE", help="settings as YAML (default: the paper's)")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings that win over --config")

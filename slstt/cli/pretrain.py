@@ -1,4 +1,4 @@
-"""`slstt-pretrain`: encoder weights from synthetic flow of action units alone; no data set is read."""
+"""`slstt-pretrain`: weights trained on synthetic flow of action units alone; no data set is read."""
 
 import argparse
 import sys
@@ -14,16 +14,16 @@ from slstt.workers import Stop
 EXAMPLES = """\
   slstt-pretrain --config configs/pretrain/flow_map.yaml --out pretrained
   slstt-pretrain --config configs/pretrain/flow_map.yaml --out try training.steps=100 training.warmup_steps=10
-  slstt-pretrain --config configs/pretrain/flow_map.yaml --out pretrained --check          (touches nothing)
-The same command again continues an interrupted run."""
+  slstt-pretrain --config configs/pretrain/flow_map.yaml --out pretrained --check          (writes nothing)
+After an interruption, run the same command again to continue."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = cli.parser("slstt-pretrain", __doc__ or "", EXAMPLES)
     parser.add_argument("--config", type=Path, required=True, help="settings (YAML); see configs/pretrain/")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the weights and what they were made with")
-    parser.add_argument("--check", action="store_true", help="validate, say what would be done, touch nothing")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the weights and their settings")
+    parser.add_argument("--check", action="store_true", help="check everything, say what would be done, write nothing")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings that win over the file")
     return cli.run(parser, _pretrain, argv)
 

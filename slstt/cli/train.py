@@ -1,4 +1,4 @@
-"""`slstt-train`: leave-one-subject-out training on cached flow or published flow maps, and the pooled predictions."""
+"""`slstt-train`: leave-one-subject-out training on preprocessed clips or published flow maps."""
 
 import argparse
 import re
@@ -18,8 +18,8 @@ EXAMPLES = """\
   slstt-train --config configs/paper/slstt.yaml data.protocol=cde data.root=preprocessed --out runs/cde --shard 2/8
   slstt-train --config configs/demo.yaml data.root=preprocessed --out runs/two run.executor=processes run.workers=2
   slstt-train --config configs/demo.yaml data.root=preprocessed --out runs/try --check
-every section.key is described in docs/training.md; --shard is for job arrays, --check touches nothing.
-The same command again continues an interrupted run; finished folds are skipped."""
+Every section.key is described in docs/training.md. --shard is for job arrays.
+After an interruption, run the same command again to continue; finished folds are skipped."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,9 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser("slstt-train", __doc__ or "", EXAMPLES)
     parser.add_argument("--config", type=Path, required=True, help="settings (YAML); see configs/")
     parser.add_argument("--out", type=Path, help="run folder (default: runs/<name of the config>)")
-    parser.add_argument("--folds", help="only these folds: sub01,sub02 or casme2-sub01,... or casme2/sub01,...")
-    parser.add_argument("--shard", help="only part i of n of the folds, as i/n; all parts may share one --out")
-    parser.add_argument("--check", action="store_true", help="validate, say what would be done, touch nothing")
+    parser.add_argument("--folds", help="train only these folds: sub01,sub02 or casme2-sub01,... or casme2/sub01,...")
+    parser.add_argument("--shard", help="train only part i of n of the folds, as i/n; all parts may share one --out")
+    parser.add_argument("--check", action="store_true", help="check everything, say what would be done, write nothing")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings that win over the file")
     return cli.run(parser, _train, argv)
 

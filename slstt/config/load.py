@@ -1,4 +1,4 @@
-"""From a YAML file and `section.key=value` overrides to a checked settings object; all problems at once."""
+"""From a YAML file and `section.key=value` overrides to checked settings; misspelt keys and other problems at once."""
 
 import difflib
 import os
@@ -121,7 +121,7 @@ def read_yaml(path: Path) -> Any:
     """What a YAML file of settings holds.
 
     Raises ConfigError naming the file and every problem: unreadable, over 1 MB, nested deeper than 50 levels, a key
-    that stands twice or is not text, an alias, a tag, a number of more than 40 characters.
+    that occurs twice or is not text, an alias, a tag, a number of more than 40 characters.
     """
     try:
         with path.open("rb") as file:
@@ -201,7 +201,7 @@ class _Loader(yaml.SafeLoader):
                 shown = f" {_short(key.value)}" if isinstance(key, yaml.ScalarNode) else ""
                 raise _Refused(f"line {line}: the key{shown} is not text; write it in quotes")
             if key.value in seen:
-                self.problems.append(f"line {line}: '{_short(key.value)}' stands twice in one section; keep one")
+                self.problems.append(f"line {line}: '{_short(key.value)}' occurs twice in one section; keep one")
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 

@@ -1,4 +1,4 @@
-"""One normal form for the ids that releases, sheets and published lists write differently.
+"""Coding sheets as rows, and one normal form for the ids that releases, sheets and lists write differently.
 
 | data set | subject | clip | seen in the wild |
 |---|---|---|---|

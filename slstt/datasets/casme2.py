@@ -9,7 +9,7 @@ from pathlib import Path
 
 from slstt.datasets.annotations import read_annotations
 from slstt.datasets.clips import Release
-from slstt.datasets.releases import ReleaseLayout, clip_folders, is_cropped, locate, match, own_names
+from slstt.datasets.releases import ReleaseLayout, clip_folders, folder_names, is_cropped, locate, match
 
 LAYOUT = ReleaseLayout(
     dataset="casme2",
@@ -24,7 +24,7 @@ def kind_of(folder: Path, root: Path) -> str:
     """`raw`, `selected` or `cropped` (the newer `Cropped-updated` before the older one)."""
     if is_cropped(folder, root):
         return "cropped"
-    return "selected" if any("selected" in name for name in own_names(folder, root)) else "raw"
+    return "selected" if any("selected" in name for name in folder_names(folder, root)) else "raw"
 
 
 def read(root: Path, annotations: Path | None = None) -> Release:
@@ -48,4 +48,4 @@ def read(root: Path, annotations: Path | None = None) -> Release:
 
 
 def _older(folder: Path, root: Path) -> bool:
-    return not any("updated" in name for name in own_names(folder, root))
+    return not any("updated" in name for name in folder_names(folder, root))

@@ -134,10 +134,10 @@ def read_index(path: Path) -> list[Clip]:
     for line, row in enumerate(read_csv(path, INDEX_COLUMNS, one_line=True), start=2):
         where, key = f"{path}: line {line}", (row["dataset"], row["subject"], row["clip"])
         if wrong := key_problems(key):
-            problems += [f"{where}: {problem}; mend it or run slstt-preprocess again" for problem in wrong]
+            problems += [f"{where}: {problem}; correct it or run slstt-preprocess again" for problem in wrong]
             continue
         if "\0" in row["emotion"] + row["folder"]:
-            problems.append(f"{where} ({' '.join(key)}): a cell holds a NUL character; mend it")
+            problems.append(f"{where} ({' '.join(key)}): a cell holds a NUL character; correct it")
             continue
         numbers = {name: _frame_number(row[name]) for name in ("onset", "apex", "offset")}
         onset, offset = numbers["onset"], numbers["offset"]

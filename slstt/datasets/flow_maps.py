@@ -94,13 +94,6 @@ def read(root: Path) -> FlowMaps:
     return FlowMaps(raw, tuple(key for key, _, _ in entries), tuple(label for _, label, _ in entries))
 
 
-def mirror(maps: np.ndarray) -> np.ndarray:
-    """Maps (..., 3, H, W) in -1..1 seen in a mirror: flipped left to right, u with the other sign. Its own inverse."""
-    flipped = maps[..., ::-1].copy()
-    flipped[..., 0, :, :] *= -1
-    return flipped
-
-
 def picture_key(name: str) -> MapKey:
     """(dataset, subject, clip) of a picture called `<subject>_<clip> .png`. Raises ValueError for other names."""
     subject, underscore, clip = Path(name).stem.strip().partition("_")

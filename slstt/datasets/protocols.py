@@ -1,4 +1,4 @@
-"""Evaluation protocols: which clips count, as which class; SDE (one data set) and CDE (MEGC2019, See et al. 2019).
+"""Evaluation protocols: which clips count, as which class, which are left out; SDE and CDE (MEGC2019, See et al. 2019).
 
 `counts` and `subjects` are the published ones. `manifest_difference` compares a list of clips with the published list,
 of which the package holds only digests (`protocol_digests.json`, written by `scripts/write_protocol_digests.py`): the

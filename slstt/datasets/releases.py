@@ -1,4 +1,4 @@
-"""Folders of a release: where the subjects and the coding sheets lie, and the frames of one clip by number."""
+"""Folders of a release: subjects, coding sheets, frames by number (`006_05562.jpg`), and rows matched with folders."""
 
 import os
 import re
@@ -81,7 +81,7 @@ def _check_root(root: Path) -> None:
         raise DataError(f"{root}: the folder is empty; --root must point at the data set")
 
 
-def look_alike(root: Path, dataset: str) -> str | None:
+def similar_data_set(root: Path, dataset: str) -> str | None:
     """Another data set whose subject folders lie under `root`, for the error that says so."""
     others = (other for other in DATASETS if other != dataset)
     return next((other for other in others if survey(other, root).parents), None)
@@ -123,14 +123,14 @@ def frames_in(folder: Path) -> tuple[dict[int, Path], list[Path]]:
     return dict(sorted(frames.items())), doubled
 
 
-def own_names(folder: Path, root: Path) -> tuple[str, ...]:
+def folder_names(folder: Path, root: Path) -> tuple[str, ...]:
     """Lower-case names from below `root` down to `folder`; the root's own name where they are the same folder."""
     return tuple(name.lower() for name in folder.relative_to(root).parts) or (root.resolve().name.lower(),)
 
 
 def is_cropped(folder: Path, root: Path) -> bool:
     """Whether the subjects in `folder` are a cropped release: the folder says so, or frames are called `reg_...`."""
-    return any("crop" in name for name in own_names(folder, root)) or next(_pictures_below(folder), "").startswith(
+    return any("crop" in name for name in folder_names(folder, root)) or next(_pictures_below(folder), "").startswith(
         "reg_"
     )
 
@@ -247,7 +247,7 @@ def locate(layout: ReleaseLayout, root: Path, annotations: Path | None, rank: Ca
 
 def unnamed_remarks(dataset: str, found: Survey) -> list[Remark]:
     """One remark for each folder that holds names which are not UTF-8."""
-    reason = "holds a name that is not UTF-8 or has control characters; not looked at, rename it"
+    reason = "holds a name that is not UTF-8 or has control characters; not read, rename it"
     return [Remark(dataset, "", "", "unreadable_name", f"{path} {reason}", "ignored") for path in found.unnamed]
 
 
@@ -264,7 +264,7 @@ def _sheet_problems(sheet: Path) -> list[str]:
 
 def no_subjects(layout: ReleaseLayout, root: Path) -> str:
     """The error line for a root without subjects of the data set."""
-    other = look_alike(root, layout.dataset)
+    other = similar_data_set(root, layout.dataset)
     hint = f"; its folders look like --dataset {other}" if other else ""
     return f"{root}: no {layout.title} frames within {DEPTH} levels (expected e.g. {layout.example}){hint}"
 

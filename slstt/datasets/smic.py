@@ -1,4 +1,6 @@
-"""SMIC-HS (Li et al. 2013): `SMIC_all_raw/HS/s1/micro/negative/s1_ne_01/image559740.bmp`, 100 frames a second.
+"""SMIC-HS (Li et al. 2013) without a sheet, and SMIC-E-HS with one; 100 frames a second.
+
+Frames: `SMIC_all_raw/HS/s1/micro/negative/s1_ne_01/image559740.bmp`.
 
 Raw and cropped (`SMIC_all_cropped`, `reg_image...`) releases have no annotation: the clip is the expression, so the
 onset is the first frame, the offset the last and the apex the middle one. A tree without the `micro` level is read as
@@ -135,11 +137,11 @@ class _Tree:
             reason = f"{folder} is no clip; ignored"
             self.remarks.append(Remark("smic", subject, folder.name, "stray_folder", reason, "ignored"))
             return False
-        told = _EMOTION_OF[name.split("_")[1]]
-        if emotion is not None and emotion != told:
-            reason = f"lies in '{emotion}', its name says {told}; taken as {emotion}"
+        by_name = _EMOTION_OF[name.split("_")[1]]
+        if emotion is not None and emotion != by_name:
+            reason = f"lies in '{emotion}', its name says {by_name}; taken as {emotion}"
             self.remarks.append(Remark("smic", subject, name, "emotion_mismatch", reason, "flag"))
-        self.found.append(((subject, name), folder, emotion or told))
+        self.found.append(((subject, name), folder, emotion or by_name))
         return True
 
 

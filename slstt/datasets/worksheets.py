@@ -105,7 +105,7 @@ def _read_csv(path: Path) -> list[Worksheet]:
         except csv.Error as error:
             raise DataError(
                 f'{path}: line {line}: a quote (") that begins in this line is not closed, or closed inside a cell '
-                f"({error}); mend the quotes"
+                f"({error}); correct the quotes"
             ) from error
         if row is None:
             return [Worksheet("", False, rows)]

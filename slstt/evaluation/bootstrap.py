@@ -1,4 +1,4 @@
-"""Intervals by resampling subjects: what other subjects might have given.
+"""Bootstrap intervals: subjects drawn with replacement, and how many draws.
 
 Subjects, not clips, are drawn, with replacement, because the clips of one person are not independent. S subjects, C
 classes; everything starts from one confusion matrix per subject, so that a draw is a sum of matrices.

@@ -1,4 +1,4 @@
-"""The figures of a run, drawn to survive colour blindness and a grey printer: dark against light, hatches, numbers."""
+"""The figures of a run (confusion matrix, calibration, attention), readable on a grey printer and when colour-blind."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Accuracy, UF1 and UAR from one pooled confusion matrix, and the summary of a run made of them.
+"""Accuracy, UF1 and UAR from one pooled confusion matrix, classes absent from it included; a run's summary.
 
 UF1 is the mean over the classes of 2TP / (2TP + FP + FN), UAR the mean over the classes of TP / N (See et al.,
 MEGC 2019), both of the confusion matrix pooled over all folds, never averaged over folds. The classes are pinned: a

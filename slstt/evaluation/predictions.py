@@ -1,4 +1,4 @@
-"""`predictions.csv`: what was said of every clip. All figures of a run can be recomputed from this file alone.
+"""`predictions.csv`: the predicted class of every clip. All figures of a run can be recomputed from this file alone.
 
 Columns: `dataset, subject, clip, true_label, predicted_label, p_<class>...`; labels are class names and the order of
 the `p_` columns is the order of the classes everywhere (confusion matrices, tables, colours).
@@ -184,11 +184,11 @@ def pool(parts: Sequence[Predictions]) -> Predictions:
     twice = [key for key, times in Counter(keys).items() if times > 1]
     if twice:
         raise DataError(*shortened([f"{name_of(key)} is predicted by more than one fold" for key in sorted(twice)]))
-    together = Predictions(
+    pooled = Predictions(
         classes,
         tuple(keys),
         tuple(label for part in parts for label in part.true),
         tuple(label for part in parts for label in part.predicted),
         np.concatenate([part.probabilities for part in parts]),
     )
-    return together.select(sorted(range(len(keys)), key=lambda i: keys[i]))
+    return pooled.select(sorted(range(len(keys)), key=lambda i: keys[i]))

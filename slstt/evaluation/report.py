@@ -141,7 +141,7 @@ def write_report(
         mistake_caption=picture_caption(run) if any(mistake.picture for mistake in mistakes) else "",
         settings=_as_rows(run.settings),
         environment=_as_rows(run.environment),
-        attention=_attention(run),
+        attention=[data_uri(read_image(path)) for path in sorted((run.folder / "figures").glob("attention*.png"))],
     )
     path = run.folder / "report.html"
     write_text(path, page)
@@ -181,11 +181,6 @@ def _as_rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         (name, ", ".join(map(str, value)) if isinstance(value, list) else str(value)) for name, value in leaves(values)
     ]
-
-
-def _attention(run: EvaluatedRun) -> list[str]:
-    """Pictures left by `slstt-eval --attention`, as `data:` URIs."""
-    return [data_uri(read_image(path)) for path in sorted((run.folder / "figures").glob("attention*.png"))]
 
 
 def _file_name(text: str) -> str:

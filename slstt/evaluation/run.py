@@ -147,7 +147,7 @@ def _folds(path: Path) -> dict[str, list[tuple[str, str, str]]] | None:
             ):
                 name = f"{dataset}/{subject}"
                 if name in folds:
-                    raise DataError(f"{path}: the fold {name} stands twice; restore the file")
+                    raise DataError(f"{path}: the fold {name} occurs twice; restore the file")
                 folds[name] = [(dataset, subject, clip) for clip in clips]
             case _:
                 raise DataError(f"{path}: not a list of folds with dataset, subject and test clips; restore the file")

@@ -148,13 +148,13 @@ class SaliencyMap:
 
 @torch.inference_mode()
 def saliency_maps(model: SLSTT, pictures: Float[Tensor, "T 3 S S"], label: int) -> SaliencyMap:
-    """What `model` looked at in one interval to name class `label`."""
+    """Where in the picture `model` finds class `label` in one interval."""
     pictures = pictures.to(next(model.parameters()).device)
     if model.encoder.grid > 1:
         pieces = [rollout(model, piece) for piece in pictures.split(FRAMES_AT_ONCE)]
         return SaliencyMap("attention", torch.cat(pieces).mean(0).cpu().numpy() * model.encoder.grid**2)
     size = pictures.shape[-1]
-    rest = pictures.transpose(0, 1).flatten(1).median(1).values[:, None, None]
+    fill = pictures.transpose(0, 1).flatten(1).median(1).values[:, None, None]
     before = model(pictures[None]).softmax(1)[0, label]
     half, values = size / WINDOW / 2, np.zeros((PLACES, PLACES), np.float32)
     centres = (np.arange(PLACES) + 0.5) * size / PLACES
@@ -162,6 +162,6 @@ def saliency_maps(model: SLSTT, pictures: Float[Tensor, "T 3 S S"], label: int) 
         hidden = pictures.repeat(PLACES, 1, 1, 1, 1)
         for column, x in enumerate(centres):
             top, left = max(0, round(y - half)), max(0, round(x - half))
-            hidden[column, :, :, top : round(y + half), left : round(x + half)] = rest
+            hidden[column, :, :, top : round(y + half), left : round(x + half)] = fill
         values[row] = (before - model(hidden).softmax(1)[:, label]).cpu().numpy()
     return SaliencyMap("occlusion", values.clip(min=0))

@@ -1,1 +1,1 @@
-"""The face in a picture: its landmarks, its square, and one face followed and held still through a recording."""
+"""The face in a picture: its landmarks, its square, and one face tracked and stabilized through a recording."""

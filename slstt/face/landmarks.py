@@ -1,4 +1,4 @@
-"""Facial landmarks: dlib's 68 points of the face, retries where none is found, and sets that look wrong.
+"""Facial landmarks: dlib's 68 points, retries and the reason "no face" where none is found, and odd sets.
 
 Points are (x, y) in pixels of the frame, x to the right and y down, counted from 0 as dlib does.
 """
@@ -58,7 +58,7 @@ class LandmarkDetector:
     """dlib's frontal face detector and 68-point model, loaded once."""
 
     def __init__(self, model: Path | None = None) -> None:
-        """`model` as in `slstt.weights.landmark_model`. Raises WeightsError where it is missing or unreadable."""
+        """`model` as in `slstt.downloads.landmark_model`. Raises WeightsError where it is missing or unreadable."""
         path = landmark_model(model)
         self._faces = dlib.get_frontal_face_detector()  # pyright: ignore[reportAttributeAccessIssue]
         try:
@@ -125,12 +125,14 @@ def outliers(sets: Mapping[LandmarkKey, Num[ndarray, "68 2"]]) -> dict[LandmarkK
     """
     odd = {}
     for dataset, subject in sorted({key[:2] for key in sets}):
-        own = {key: np.asarray(sets[key], dtype=np.float64) for key in sorted(sets) if key[:2] == (dataset, subject)}
-        if len(own) < 3:
+        of_subject = {
+            key: np.asarray(sets[key], dtype=np.float64) for key in sorted(sets) if key[:2] == (dataset, subject)
+        }
+        if len(of_subject) < 3:
             continue
-        median = np.median(list(own.values()), axis=0)
+        median = np.median(list(of_subject.values()), axis=0)
         side = 2 * median[8, 1] - median[19, 1] - median[57, 1]
-        for key, points in own.items():
+        for key, points in of_subject.items():
             shift, scale, residual = _difference(points, median)
             found = []
             if shift / side > LARGEST_SHIFT:
@@ -140,7 +142,7 @@ def outliers(sets: Mapping[LandmarkKey, Num[ndarray, "68 2"]]) -> dict[LandmarkK
             if residual / side > LARGEST_RESIDUAL:
                 found.append("of another shape")
             if found:
-                odd[key] = f"landmarks are {' and '.join(found)} than the median of {subject}'s {len(own)} clips"
+                odd[key] = f"landmarks are {' and '.join(found)} than the median of {subject}'s {len(of_subject)} clips"
     return odd
 
 
@@ -153,7 +155,7 @@ def read_landmarks(path: Path) -> dict[LandmarkKey, Float32[ndarray, "68 2"]]:
     names, points = _npz_rows(path) if path.suffix.lower() == ".npz" else _csv_rows(path)
     found: dict[LandmarkKey, ndarray] = {}
     problems = []
-    for row, ((dataset, subject, clip), own) in enumerate(zip(names, points, strict=True), start=1):
+    for row, ((dataset, subject, clip), landmarks) in enumerate(zip(names, points, strict=True), start=1):
         where = f"{path}: landmark set {row} ({dataset} {subject} {clip})"
         try:
             if dataset not in DATASETS:
@@ -164,9 +166,9 @@ def read_landmarks(path: Path) -> dict[LandmarkKey, Float32[ndarray, "68 2"]]:
             continue
         if key in found:
             problems.append(f"{where}: the clip has landmarks already; keep one row")
-        elif not np.isfinite(own).all():
+        elif not np.isfinite(landmarks).all():
             problems.append(f"{where}: a coordinate is not a number")
-        found[key] = own
+        found[key] = landmarks
     if problems:
         raise DataError(*problems)
     return found
@@ -216,18 +218,18 @@ def _csv_rows(path: Path) -> tuple[list[LandmarkKey], Float32[ndarray, "n 68 2"]
     if rows and (missing := [name for name in coordinates if name not in rows[0]]):
         raise DataError(f"{path}: {len(missing)} of the columns x0, y0, ..., x67, y67 are missing ({missing[0]} first)")
     points = np.full((len(rows), 68, 2), np.nan, np.float32)
-    for own, row in zip(points, rows, strict=True):
+    for landmarks, row in zip(points, rows, strict=True):
         with suppress(ValueError):  # stays not-a-number, which read_landmarks reports by row
-            own[...] = np.array([float(row[name]) for name in coordinates]).reshape(68, 2)
+            landmarks[...] = np.array([float(row[name]) for name in coordinates]).reshape(68, 2)
     return [(row["dataset"].strip(), row["subject"], row["clip"]) for row in rows], points
 
 
 def _difference(points: ndarray, median: ndarray) -> tuple[float, float, float]:
-    """(shift in pixels, size ratio, rms rest in pixels) after the best shift, turn and size onto `median`."""
+    """(shift in pixels, size ratio, rms residual in pixels) after the best shift, turn and size onto `median`."""
     centre, target = points.mean(axis=0), median.mean(axis=0)
     # As complex numbers a turn with scaling is one factor, and its least-squares value a ratio of two sums.
     z = (points - centre) @ (1, 1j)
     w = (median - target) @ (1, 1j)
     factor = np.vdot(z, w) / np.vdot(z, z).real
-    rest = np.sqrt(np.mean(np.abs(w - factor * z) ** 2))
-    return float(np.hypot(*(centre - target))), float(1 / np.abs(factor)), float(rest)
+    residual = np.sqrt(np.mean(np.abs(w - factor * z) ** 2))
+    return float(np.hypot(*(centre - target))), float(1 / np.abs(factor)), float(residual)

@@ -1,8 +1,8 @@
-"""The head held still: small patches of the face followed from key frame to frame, and the similarity that undoes it.
+"""Stabilization: small patches of the face tracked from the key frame, and the similarity that removes head motion.
 
-dlib's points jitter by about half a pixel, as much as a micro-expression moves; patches followed by Lucas and Kanade's
-method do not. Their motion against a key frame is split in two: the similarity that most of the face shares is the
-head's, the rest is the face's own. Key frames are joined end to end, so the rest is one curve for every patch.
+dlib's points jitter by about half a pixel, as much as a micro-expression moves; patches tracked by Lucas and Kanade's
+method do not. Their motion against a key frame is split in two: the similarity that most of the face shares is head
+motion, what remains is face motion. Key frames are joined end to end, so face motion is one curve for every patch.
 """
 
 from dataclasses import dataclass
@@ -20,17 +20,17 @@ LEVELS = 2
 KEY = 1.0
 """Seconds after which a new key frame is taken; near ones are like the present frame, and their light is too."""
 FLAT = 1e-5
-"""Smallest eigenvalue of a patch's gradients (grey levels 0..1, a pixel) with which it is followed."""
+"""Smallest eigenvalue of a patch's gradients (grey levels 0..1, a pixel) with which it is tracked."""
 AGREE = 1.0
 """Forward and backward motion of a patch may differ by this many pixels of the square."""
 SPREAD = 16.0
-"""Standard deviation, pixels of the square, of the Gaussian over neighbouring patches: skin moves together, noise does
-not. Without it fewer expressions under a pixel are found (docs/predict.md)."""
+"""Standard deviation, pixels of the square, of the Gaussian over neighbouring patches, whose motion is alike and whose
+noise is not. Without it fewer expressions under a pixel are found (docs/predict.md)."""
 FEWEST = 0.4
-"""Share of patches that must be followed; with fewer the frame does not show this face."""
+"""Share of patches that must be tracked; with fewer the frame does not show this face."""
 ASTRAY = 0.15
-"""Sides of the square by which the stilled landmarks may lie beside the first frame's; more is a lost hold."""
-LIVELY = 0.1
+"""Sides of the square by which the stabilized landmarks may lie beside the first frame's; more is a lost face."""
+EXPRESSIVE_WEIGHT = 0.1
 """Weight, in the head's motion, of patches of mouth and brows against those of nose, cheeks and forehead."""
 LIGHT = 14.0
 """Standard deviation, pixels of the square, of the surroundings against which a detail's brightness counts."""
@@ -40,11 +40,11 @@ _CRITERIA = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 15, 0.01)
 
 @dataclass(frozen=True)
 class Stabilized:
-    """One frame held still.
+    """One stabilized frame.
 
-    `matrix` (2, 3) maps its pixels onto the first frame with a face. `moved` (R, 2) float32 is each patch's own motion
-    on the stilled face, in thousandths of the interocular distance, against an unknown but constant start. `start` is
-    True where that start is new (first frame, face found again): motion before and after cannot be compared.
+    `matrix` (2, 3) maps its pixels onto the first frame with a face. `moved` (R, 2) float32 is the motion of each
+    patch on the stabilized face, in thousandths of the interocular distance, against an unknown but constant start.
+    `start` is True where that start is new (first frame, face found again): motion before and after cannot be compared.
     """
 
     matrix: np.ndarray
@@ -53,14 +53,14 @@ class Stabilized:
 
 
 class FaceStabilizer:
-    """Holds one face still from its first frame on. Patches lie at `points` (R, 2), pixels of the square."""
+    """Takes the head motion off one face. Patches lie at `points` (R, 2), pixels of the square on its first frame."""
 
     def __init__(self, rate: float) -> None:
         self.key_every = max(1, round(KEY * rate))
         self.points = np.zeros((0, 2), np.float32)
 
-    def still(self, grey: np.ndarray, landmarks: np.ndarray, anew: bool = False) -> Stabilized | None:
-        """Hold the next frame (H, W) uint8 with its `landmarks` (68, 2); `anew` after frames without the face.
+    def stabilize(self, grey: np.ndarray, landmarks: np.ndarray, restart: bool = False) -> Stabilized | None:
+        """Stabilize the next frame (H, W) uint8 with its `landmarks` (68, 2); `restart` after frames without the face.
 
         None where most patches are not found again: the landmarks are doubtful. Raises DataError where the first
         landmarks are no upright face.
@@ -69,10 +69,10 @@ class FaceStabilizer:
             self._begin(landmarks)
             return self._start(grey, np.eye(3))
         by_landmarks = _similarity(landmarks, self.first, np.ones(68))
-        if anew:
+        if restart:
             return self._start(grey, by_landmarks)
         for guess in (self.matrix, by_landmarks):
-            if (found := self._follow(grey, guess)) is not None:
+            if (found := self._track(grey, guess)) is not None:
                 break
         else:
             return None
@@ -83,7 +83,7 @@ class FaceStabilizer:
         self.matrix, self.moved, self.age = matrix, moved, self.age + 1
         if self.age >= self.key_every:
             self._take_key(grey)
-        return Stabilized(matrix[:2].copy(), self.unit * (self.together @ moved), start=False)
+        return Stabilized(matrix[:2].copy(), self.milli_iod_per_px * (self.smoothing_matrix @ moved), start=False)
 
     def _begin(self, landmarks: np.ndarray) -> None:
         """Lay the square and the patches on the first face."""
@@ -99,19 +99,19 @@ class FaceStabilizer:
         hull = cv2.fillConvexPoly(
             np.zeros((MEASURED_SIDE, MEASURED_SIDE), np.uint8), cv2.convexHull(np.rint(on_square).astype(np.int32)), 1
         )
-        self.beside_eyes = 1 - ((hull > 0) & ~mask).astype(np.float32)
-        self.fill = 1 / np.maximum(_blurred(self.beside_eyes), 0.05)
+        self.outside_eyes = 1 - ((hull > 0) & ~mask).astype(np.float32)
+        self.fill = 1 / np.maximum(_blurred(self.outside_eyes), 0.05)
         places = np.arange(STEP // 2, MEASURED_SIDE, STEP)
         grid = np.stack(np.meshgrid(places, places), axis=-1).reshape(-1, 2)
         self.points = grid[mask[grid[:, 1], grid[:, 0]]].astype(np.float32)
-        lively = np.concatenate([on_square[17:27], on_square[48:68]])
-        beside = np.hypot(*(self.points[:, None] - lively).transpose(2, 0, 1)).min(axis=1)
-        self.weights = np.where(beside < 0.08 * MEASURED_SIDE, LIVELY, 1.0)
+        expressive_points = np.concatenate([on_square[17:27], on_square[48:68]])
+        beside = np.hypot(*(self.points[:, None] - expressive_points).transpose(2, 0, 1)).min(axis=1)
+        self.weights = np.where(beside < 0.08 * MEASURED_SIDE, EXPRESSIVE_WEIGHT, 1.0)
         apart = ((self.points[:, None] - self.points) ** 2).sum(axis=-1)
         near = np.exp(-0.5 * apart / SPREAD**2)
-        self.together = (near / near.sum(axis=1, keepdims=True)).astype(np.float32)
+        self.smoothing_matrix = (near / near.sum(axis=1, keepdims=True)).astype(np.float32)
         eyes = on_square[36:42].mean(axis=0) - on_square[42:48].mean(axis=0)
-        self.unit = np.float32(1000 / np.hypot(*eyes))
+        self.milli_iod_per_px = np.float32(1000 / np.hypot(*eyes))
 
     def _start(self, grey: np.ndarray, matrix: np.ndarray) -> Stabilized:
         self.matrix, self.moved = matrix, np.zeros_like(self.points)
@@ -122,7 +122,7 @@ class FaceStabilizer:
         self.key, self.base, self.age = self._on_square(grey, self.matrix), self.moved, 0
 
     def _on_square(self, grey: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-        """(MEASURED_SIDE, MEASURED_SIDE): the face as `matrix` would still it, on the square."""
+        """(MEASURED_SIDE, MEASURED_SIDE): the face as `matrix` would stabilize it, on the square."""
         to_square = self.to_square @ matrix
         shrink = int(1 / np.hypot(*to_square[:2, 0]))  # warping alone would skip pixels
         if shrink > 1:
@@ -145,10 +145,10 @@ class FaceStabilizer:
         surroundings, or a blink would change the detail beside them.
         """
         logarithms = cv2.LUT(face, _LOGARITHMS)
-        detail = logarithms - _blurred(logarithms * self.beside_eyes) * self.fill
+        detail = logarithms - _blurred(logarithms * self.outside_eyes) * self.fill
         return cv2.convertScaleAbs(np.maximum(detail + 0.5, 0), alpha=255.0)
 
-    def _follow(self, grey: np.ndarray, guess: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    def _track(self, grey: np.ndarray, guess: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         """(matrix, moved in pixels of the square) by the patches of the key frame, near `guess`; None where lost."""
         now = self._on_square(grey, guess)
         options = {"winSize": (WINDOW, WINDOW), "maxLevel": LEVELS, "criteria": _CRITERIA, "minEigThreshold": FLAT}
@@ -158,9 +158,9 @@ class FaceStabilizer:
         if kept.mean() < FEWEST:
             return None
         there = np.where(kept[:, None], there, self.points).astype(np.float64)
-        home = _similarity(there, self.points, self.weights * kept)
-        moved = np.where(kept[:, None], self.base + _mapped(home, there) - self.points, self.moved)
-        return self.from_square @ home @ self.to_square @ guess, moved.astype(np.float32)
+        head = _similarity(there, self.points, self.weights * kept)
+        moved = np.where(kept[:, None], self.base + _mapped(head, there) - self.points, self.moved)
+        return self.from_square @ head @ self.to_square @ guess, moved.astype(np.float32)
 
 
 def _blurred(picture: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""One face followed through a recording: dlib's 68 points on every frame, its costly detector only now and then."""
+"""One face tracked through a recording: dlib's 68 points on every frame, its costly detector only now and then."""
 
 from dataclasses import dataclass
 
@@ -8,25 +8,25 @@ import numpy as np
 from slstt.face.landmarks import FaceBox, LandmarkDetector, upright
 
 SEARCHED = 400
-"""Shorter side of the picture on which faces are looked for: the smallest that `LandmarkDetector` accepts has 80."""
+"""Shorter side of the picture on which faces are detected: the smallest that `LandmarkDetector` accepts has 80."""
 CHECK = 0.5
-"""Seconds between two looks for faces while one is followed."""
+"""Seconds between two runs of the detector while a face is tracked."""
 SEARCH = 0.05
-"""Seconds between two looks while none is."""
+"""Seconds between two runs while none is."""
 LARGEST_STEP = 0.25
 """Widths of its box that a face may move or grow from one frame to the next; more is a wrong fit."""
 SAME = 0.6
-"""Widths of its box within which a face found again is the one followed."""
+"""Widths of its box within which a face found again is the tracked one."""
 
 Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
 class TrackedFace:
-    """What is seen of the face on one frame.
+    """The tracked face on one frame.
 
-    `landmarks` (68, 2) float32 or None where it is lost. `faces`: how many when last looked for. `confirmed`: the
-    detector found the followed face on this very frame. `changed`: another face is followed from here on.
+    `landmarks` (68, 2) float32 or None where it is lost. `faces`: how many the detector last found. `confirmed`:
+    the detector found the tracked face on this very frame. `changed`: another face is tracked from here on.
     """
 
     landmarks: np.ndarray | None
@@ -36,9 +36,9 @@ class TrackedFace:
 
 
 class FaceTracker:
-    """Follows the largest face of the first frame that shows one; a lost one is looked for again.
+    """Tracks the largest face of the first frame that shows one; a lost one is searched again.
 
-    The same person is taken to be where the face was last; when no face is near, the largest one is followed.
+    The same person is taken to be where the face was last; when no face is near, the largest one is tracked.
     """
 
     def __init__(self, rate: float, detector: LandmarkDetector | None = None) -> None:
@@ -52,8 +52,8 @@ class FaceTracker:
         # The detector's box against the points it led to: how a box for the next frame is made of this frame's points.
         self.box_shift, self.box_sides = np.zeros(2), np.ones(2)
 
-    def follow(self, grey: np.ndarray, doubt: bool = False) -> TrackedFace:
-        """The face on the next frame (H, W) uint8; `doubt` has it looked for again, whatever the points say."""
+    def track(self, grey: np.ndarray, doubt: bool = False) -> TrackedFace:
+        """The face on the next frame (H, W) uint8; `doubt` has it detected again, whatever the points say."""
         self.since += 1
         if self.landmarks is not None:
             points = self.detector.fit(grey, self._box(self.landmarks))
@@ -62,14 +62,14 @@ class FaceTracker:
                 return TrackedFace(points, self.faces)
         elif self.since < self.search:
             return TrackedFace(None, self.faces)
-        return self._look(grey)
+        return self._detect(grey)
 
-    def _look(self, grey: np.ndarray) -> TrackedFace:
+    def _detect(self, grey: np.ndarray) -> TrackedFace:
         self.since = 0
         scale = min(1.0, SEARCHED / min(grey.shape))
         found = self.detector.detect(_reduced(grey, scale))
         if not found and self.landmarks is not None and scale < 1:
-            scale = min(1.0, 2 * scale)  # a face that was there a moment ago is worth a second look
+            scale = min(1.0, 2 * scale)  # a face that was there a moment ago is worth a second search
             found = self.detector.detect(_reduced(grey, scale))
         self.faces = len(found)
         if not found:
@@ -91,7 +91,7 @@ class FaceTracker:
         return TrackedFace(points, self.faces, confirmed=True, changed=changed)
 
     def _where(self) -> Box:
-        """The box of the face followed, or where it was last found."""
+        """The box of the tracked face, or where it was last found."""
         if self.landmarks is not None:
             return self._box(self.landmarks)
         assert self.last is not None

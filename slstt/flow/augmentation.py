@@ -1,4 +1,4 @@
-"""Random changes of flow that leave it a flow some face could have shown, in batches, on the flow's own device.
+"""Augmentation: mirrored (with the sign of u), turned, enlarged, shifted and reweighted flow that a face could show.
 
 What moves the picture also moves its vectors: a mirrored face moves the other way in u, a turned face has turned
 vectors, an enlarged face longer ones. Channels 0 and 1 are (u right, v down); a third one, if any, is a scalar that

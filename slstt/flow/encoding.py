@@ -1,4 +1,4 @@
-"""From flow to the three-channel pictures the network sees, in batches, on the flow's own device.
+"""From flow to the network's pictures: u, v and magnitude or strain, the colour wheel and its scaling, normalisation.
 
 Flow is turned into a picture at the size of the face square, S, in the frame's own pixels, and only the finished
 picture is resized to the network's size: flow measured on an enlarged face is worse (docs/flow.md).

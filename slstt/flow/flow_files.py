@@ -1,4 +1,4 @@
-"""One clip's flow on disk: a safetensors file that knows whether it is whole and what it was made from.
+"""One clip's flow on disk: float16 in a safetensors file, with a checksum and a name of what it was made from.
 
 The header carries one metadata entry, `slstt`: JSON with `checksum` (CRC-32 of the whole file, its own eight digits
 counted as zeros), `fingerprint` (a name of everything that determined the content) and `about` (see the pipeline).

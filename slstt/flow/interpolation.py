@@ -1,4 +1,4 @@
-"""Which frames of a clip stand for it, and how missing ones are made.
+"""Interpolation: which frames of a clip are taken, the order of the midpoints that are inserted, and RIFE.
 
 SLSTT takes a fixed number of frames from every clip. A clip with enough frames gives a choice of its own; a shorter one
 gives all it has, and middle frames are inserted from the apex outwards, where the expression says most. All positions
@@ -309,7 +309,7 @@ class Rife:
         precision: Precision = "fp32",
         device: str | torch.device = "cpu",
     ) -> "Rife":
-        """The official network; `path` as in `slstt.weights.rife_weights`. `bf16` runs the convolutions in bfloat16.
+        """The official network; `path` as in `slstt.downloads.rife_weights`. `bf16` runs the convolutions in bfloat16.
 
         Raises WeightsError where the weights cannot be had or do not fit exactly.
         """

@@ -104,8 +104,8 @@ def metadata(wanted: ModelInput, path: Path) -> dict[str, str]:
         "deviation": wanted.deviation,
         "preprocessing": wanted.preprocessing,
     }
-    said = {name: value if isinstance(value, str) else json.dumps(value) for name, value in facts.items()}
-    return said | {
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in facts.items()}
+    return texts | {
         "input": " ".join(_steps(wanted)),
         "output": "logits (clips, classes) in the order of classes; softmax gives probabilities",
         "trained_on": wanted.trained_on,

@@ -20,6 +20,7 @@ from slstt.errors import WeightsError, listed
 from slstt.files import whole_file
 from slstt.flow.encoding import ENCODINGS
 from slstt.models.slstt import SLSTT
+from slstt.models.vit import resample_positions
 from slstt.models.weight_files import (
     IMAGENET,
     TO_GET,
@@ -27,7 +28,6 @@ from slstt.models.weight_files import (
     read_header_of,
     read_weights,
     recognise,
-    resample_positions,
     torchvision_sizes,
     torchvision_weights,
     translate,

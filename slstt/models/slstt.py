@@ -1,4 +1,4 @@
-"""SLSTT: a ViT for each frame's flow picture, an aggregator over the frames (arXiv 2112.05851).
+"""SLSTT: a ViT for each frame's flow picture, an LSTM (or the mean) over the frames (arXiv 2112.05851).
 
 Shapes in this file: B clips, T frames each, N = B * T frames; C channels; H = W = image_size; L tokens, the class
 token first; D = width; K classes.

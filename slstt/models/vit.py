@@ -1,4 +1,4 @@
-"""The Vision Transformer that encodes each flow picture on its own (SLSTT's short-range spatial features).
+"""The Vision Transformer (ViT) that encodes each flow picture: patches, position embeddings and their resampling.
 
 Dosovitskiy et al., "An Image is Worth 16x16 Words" (arXiv 2010.11929), eqs. 1-4; used per frame by SLSTT
 (arXiv 2112.05851). The numbers agree with torchvision's and timm's models of the same weights.
@@ -224,6 +224,24 @@ class VisionTransformer(nn.Module):
         if self.checkpointing and torch.is_grad_enabled() and any(p.requires_grad for p in block.parameters()):
             return checkpoint(block, tokens, queries, use_reentrant=False)  # type: ignore[return-value]
         return block(tokens, queries)
+
+
+def resample_positions(positions: Float[Tensor, "1 L D"], grid: int) -> Float[Tensor, "1 M D"]:
+    """Position embeddings of a square grid of patches -> of `grid` x `grid` patches; the class token's stays.
+
+    positions (1, 1 + g * g, D) -> (1, 1 + grid * grid, D), bicubic, antialiased when the grid shrinks, as timm does it.
+    Raises ValueError where the patches do not form a square.
+    """
+    count = positions.shape[1] - 1
+    side = round(count**0.5)
+    if side * side != count:
+        raise ValueError(f"{count} patch positions do not form a square")
+    if side == grid:
+        return positions
+    patches = positions[:, 1:].float().transpose(1, 2).unflatten(2, (side, side))  # (1, D, g, g)
+    patches = F.interpolate(patches, size=(grid, grid), mode="bicubic", antialias=True, align_corners=False)
+    patches = patches.flatten(2).transpose(1, 2).to(positions.dtype)  # (1, grid * grid, D)
+    return torch.cat((positions[:, :1], patches), dim=1)
 
 
 def _check_arguments(

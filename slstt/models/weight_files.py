@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
@@ -121,24 +119,6 @@ def translate(state: Mapping[str, Tensor], naming: str) -> tuple[dict[str, Tenso
     return ours, surplus
 
 
-def resample_positions(positions: Float[Tensor, "1 L D"], grid: int) -> Float[Tensor, "1 M D"]:
-    """Position embeddings of a square grid of patches -> of `grid` x `grid` patches; the class token's stays.
-
-    positions (1, 1 + g * g, D) -> (1, 1 + grid * grid, D), bicubic, antialiased when the grid shrinks, as timm does it.
-    Raises ValueError where the patches do not form a square.
-    """
-    count = positions.shape[1] - 1
-    side = round(count**0.5)
-    if side * side != count:
-        raise ValueError(f"{count} patch positions do not form a square")
-    if side == grid:
-        return positions
-    patches = positions[:, 1:].float().transpose(1, 2).unflatten(2, (side, side))  # (1, D, g, g)
-    patches = F.interpolate(patches, size=(grid, grid), mode="bicubic", antialias=True, align_corners=False)
-    patches = patches.flatten(2).transpose(1, 2).to(positions.dtype)  # (1, grid * grid, D)
-    return torch.cat((positions[:, :1], patches), dim=1)
-
-
 # Training scripts like to keep a best score as a numpy number beside the weights; these three let such a file in.
 _NUMPY_NUMBERS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),  # type: ignore[attr-defined]
@@ -241,7 +221,7 @@ def torchvision_weights(source: str | Path) -> Any | None:
     try:
         return _models().get_weight(name)
     except (ValueError, KeyError) as error:
-        raise WeightsError(f"model.pretrained: torchvision knows no weights {name}; try {IMAGENET}") from error
+        raise WeightsError(f"model.pretrained: torchvision has no weights {name}; try {IMAGENET}") from error
 
 
 def torchvision_sizes(source: str | Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The recording as a video with what was found drawn in; read and written one frame at a time."""
+"""The recording as a video with what was found drawn in, its codec and its times; one frame in memory at a time."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,23 +37,23 @@ SPAN = 4.0
 INK, PAPER, CURVE, MARK = (25, 25, 25), (255, 255, 255), (8, 81, 156), (217, 95, 2)
 
 
-def write_video(recording: Recording, watched: FaceMotion, result: PredictionResult, folder: Path) -> tuple[str, str]:
+def write_video(recording: Recording, motion: FaceMotion, result: PredictionResult, folder: Path) -> tuple[str, str]:
     """Write `annotated.mp4`; returns (its name, a line that says how it is encoded).
 
-    Every frame that was watched is shown at its own time; where one cannot be decoded, the one before it stands. Raises
+    Every measured frame is shown at its own time; where one cannot be decoded, the one before it stands. Raises
     DataError where it cannot be written or the recording cannot be read again.
     """
     width, height = recording.size
     by = min(1.0, LARGEST / max(width, height))
     size = (max(160, round(width * by) // 2 * 2), max(120, round(height * by) // 2 * 2))
-    curve = _Curve(watched, result, size[0])
+    curve = _Curve(motion, result, size[0])
     scale = (size[0] / width, size[1] / height)
-    with _writer(folder / NAME, watched.rate, (size[0], size[1] + STRIP)) as (write, codec):
-        for number, picture in _every_frame(recording, len(watched.intensity)):
+    with _writer(folder / NAME, motion.rate, (size[0], size[1] + STRIP)) as (write, codec):
+        for number, picture in _every_frame(recording, len(motion.intensity)):
             frame = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-            _draw(frame, number, scale, watched, result)
-            write(np.concatenate([frame, curve.at(number)]), float(watched.times[number]))
-    return NAME, f"{NAME}: {codec}, {watched.rate:.4g} frames per second"
+            _draw(frame, number, scale, motion, result)
+            write(np.concatenate([frame, curve.at(number)]), float(motion.times[number]))
+    return NAME, f"{NAME}: {codec}, {motion.rate:.4g} frames per second"
 
 
 def _every_frame(recording: Recording, count: int) -> Iterator[tuple[int, Picture]]:
@@ -109,8 +109,8 @@ def _encoder() -> tuple[str, str, dict[str, str]]:
 class _Curve:
     """The strip below the picture: the last and next seconds of the curve, the present in the middle."""
 
-    def __init__(self, watched: FaceMotion, result: PredictionResult, width: int) -> None:
-        self.values, self.times, self.width = np.nan_to_num(watched.intensity), watched.times, width
+    def __init__(self, motion: FaceMotion, result: PredictionResult, width: int) -> None:
+        self.values, self.times, self.width = np.nan_to_num(motion.intensity), motion.times, width
         self.top = max(1e-6, float(np.percentile(self.values, 99.5)) * 1.3)
         self.inside = np.zeros(len(self.values), bool)
         for one in result.found:
@@ -132,9 +132,9 @@ class _Curve:
 
 
 def _draw(
-    frame: Picture, number: int, scale: tuple[float, float], watched: FaceMotion, result: PredictionResult
+    frame: Picture, number: int, scale: tuple[float, float], motion: FaceMotion, result: PredictionResult
 ) -> None:
-    points = watched.landmarks[number] if number < len(watched.landmarks) else np.full((68, 2), np.nan)
+    points = motion.landmarks[number] if number < len(motion.landmarks) else np.full((68, 2), np.nan)
     known = bool(np.isfinite(points).all())
     now = next(
         ((n, one) for n, one in enumerate(result.found, 1) if one.interval.onset <= number <= one.interval.offset), None
@@ -146,7 +146,7 @@ def _draw(
         cv2.rectangle(frame, *corners, MARK if now else (235, 235, 235), 3 if now else 1)
         for x, y in points:
             cv2.circle(frame, (round(x), round(y)), 1, MARK if now else (235, 235, 235), -1)
-    _write(frame, f"{watched.times[number]:.2f} s" + ("" if known else "   no face"), 0)
+    _write(frame, f"{motion.times[number]:.2f} s" + ("" if known else "   no face"), 0)
     if now is not None:
         _write(frame, _named(*now, result), 1)
 

@@ -1,8 +1,8 @@
 """One interval of a recording -> the flow the network wants, by the steps that make training clips.
 
-Frames are first laid onto the apex frame by `Watched.still`, so that the head rests. Then, as in slstt-preprocess: the
-square of the apex frame's landmarks (or the crop the weights were trained on), the apex-first choice of frames, made-up
-frames where the interval is short, and flow from the onset.
+Frames are first mapped onto the apex frame by `FaceMotion.stabilization`, so that the head does not move. Then, as in
+slstt-preprocess: the square of the apex frame's landmarks (or the crop the weights were trained on), the apex-first
+choice of frames, made-up frames where the interval is short, and flow from the onset.
 """
 
 import json
@@ -70,9 +70,9 @@ class _IntervalPlan:
     frames: FramePlan
     wanted: dict[int, int]
     """Frame number -> place."""
-    rest: np.ndarray
-    """(3, 3): from the stilled frames onto the apex frame."""
-    take: Callable[[Picture, np.ndarray], Picture]
+    onto_apex: np.ndarray
+    """(3, 3): from the stabilized frames onto the apex frame."""
+    crop_face: Callable[[Picture, np.ndarray], Picture]
     eyes: float
     remarks: list[str]
     cuts: dict[int | float, Picture] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class _IntervalPlan:
 
 def interval_flows(
     frames: IntervalFrames,
-    watched: FaceMotion,
+    motion: FaceMotion,
     intervals: Sequence[Interval],
     crop: Crop | None,
     config: PreprocessConfig,
@@ -94,24 +94,25 @@ def interval_flows(
     plans: dict[int, _IntervalPlan] = {}
     for index, interval in enumerate(intervals):
         try:
-            plans[index] = _plan(watched, interval, crop, config)
+            plans[index] = _plan(motion, interval, crop, config)
         except Unclassifiable as why:
             yield index, why
     for number, picture in frames(sorted({n for plan in plans.values() for n in plan.wanted})):
         for index in [index for index, plan in plans.items() if number in plan.wanted]:
             plan = plans[index]
-            plan.cuts[plan.wanted[number]] = plan.take(picture, (plan.rest @ _whole(watched.still[number]))[:2])
+            matrix = plan.onto_apex @ _whole(motion.stabilization[number])
+            plan.cuts[plan.wanted[number]] = plan.crop_face(picture, matrix[:2])
             if len(plan.cuts) == len(plan.wanted):
                 yield index, _flow(plans.pop(index), config, rife)
     for index in plans:
         yield index, Unclassifiable("a frame of it could not be read")
 
 
-def _plan(watched: FaceMotion, interval: Interval, crop: Crop | None, config: PreprocessConfig) -> _IntervalPlan:
+def _plan(motion: FaceMotion, interval: Interval, crop: Crop | None, config: PreprocessConfig) -> _IntervalPlan:
     numbers = [
         n
         for n in range(interval.onset, interval.offset + 1)
-        if np.isfinite(watched.still[n]).all() and np.isfinite(watched.landmarks[n]).all()
+        if np.isfinite(motion.stabilization[n]).all() and np.isfinite(motion.landmarks[n]).all()
     ]
     if interval.onset not in numbers:
         raise Unclassifiable(f"no face on its onset, frame {interval.onset}")
@@ -129,9 +130,9 @@ def _plan(watched: FaceMotion, interval: Interval, crop: Crop | None, config: Pr
         made = f"{len(plan.inserted)} of {len(plan.positions)} frames were made up"
         remarks.append(f"{made} ({config.interpolation.method}), since it is short")
     wanted = {numbers[at]: at for at in (0, place, len(numbers) - 1, *plan.needed)}
-    rest = np.linalg.inv(_whole(watched.still[apex]))
-    take, eyes = _cutter(watched.landmarks[apex], crop, config.crop.at_most, config.crop.place)
-    return _IntervalPlan(place, len(numbers) - 1, plan, wanted, rest, take, eyes, remarks)
+    onto_apex = np.linalg.inv(_whole(motion.stabilization[apex]))
+    crop_face, eyes = _crop_function(motion.landmarks[apex], crop, config.crop.at_most, config.crop.place)
+    return _IntervalPlan(place, len(numbers) - 1, plan, wanted, onto_apex, crop_face, eyes, remarks)
 
 
 def _flow(plan: _IntervalPlan, config: PreprocessConfig, rife: Callable[[], Rife]) -> IntervalFlow | Unclassifiable:
@@ -152,7 +153,7 @@ def _flow(plan: _IntervalPlan, config: PreprocessConfig, rife: Callable[[], Rife
     )
 
 
-def _cutter(
+def _crop_function(
     landmarks: np.ndarray, crop: Crop | None, at_most: int, place: SquarePlace
 ) -> tuple[Callable[[Picture, np.ndarray], Picture], float]:
     """(from a frame and its (2, 3) map onto the apex frame to the face, the paper's square or `crop`; the distance
@@ -160,39 +161,42 @@ def _cutter(
     """
     eyes = np.array([landmarks[36:42].mean(axis=0), landmarks[42:48].mean(axis=0)], np.float64)
     across = eyes[1] - eyes[0]
-    unit = float(np.hypot(*across))
-    if unit < 2:
-        raise Unclassifiable(f"the eyes lie {unit:.1f} pixels apart on its apex frame")
+    interocular = float(np.hypot(*across))
+    if interocular < 2:
+        raise Unclassifiable(f"the eyes lie {interocular:.1f} pixels apart on its apex frame")
     if crop is None:
         try:
             square = face_square(landmarks, place)
         except DataError as error:
             raise Unclassifiable(str(error)) from error
         side = min(square[2], at_most)
-        return lambda picture, still: cut(_laid(picture, still), square, side), unit * side / square[2]
+        scaled = interocular * side / square[2]
+        return lambda picture, matrix: cut(_stabilized(picture, matrix), square, side), scaled
 
     left, right, top, bottom = crop
-    # At the frame's own scale first, then shrunk as `cut` does: a warp alone would skip pixels of a large face.
-    own = (max(2, round((right - left) * unit)), max(2, round((bottom - top) * unit)))
-    scale = min(1.0, at_most / max(own))
-    size = (max(2, round(own[0] * scale)), max(2, round(own[1] * scale)))
-    turn = np.array([[across[0], across[1]], [-across[1], across[0]]]) / unit  # the eyes' line becomes level
-    corner = np.array([left, top]) * unit
+    # At the frame's scale first, then shrunk as `cut` does: a warp alone would skip pixels of a large face.
+    unscaled = (max(2, round((right - left) * interocular)), max(2, round((bottom - top) * interocular)))
+    scale = min(1.0, at_most / max(unscaled))
+    size = (max(2, round(unscaled[0] * scale)), max(2, round(unscaled[1] * scale)))
+    turn = np.array([[across[0], across[1]], [-across[1], across[0]]]) / interocular  # the eyes' line becomes level
+    corner = np.array([left, top]) * interocular
     level = np.eye(3)
     level[:2, :2], level[:2, 2] = turn, -turn @ eyes.mean(axis=0) - corner
 
-    def take(picture: Picture, still: np.ndarray) -> Picture:
-        piece = _warp(picture, (level @ _whole(still))[:2], own)
-        return piece if size == own else np.asarray(cv2.resize(piece, size, interpolation=cv2.INTER_AREA), np.uint8)
+    def crop_by_eyes(picture: Picture, matrix: np.ndarray) -> Picture:
+        piece = _warp(picture, (level @ _whole(matrix))[:2], unscaled)
+        return (
+            piece if size == unscaled else np.asarray(cv2.resize(piece, size, interpolation=cv2.INTER_AREA), np.uint8)
+        )
 
-    return take, unit * scale
+    return crop_by_eyes, interocular * scale
 
 
-def _laid(picture: Picture, still: np.ndarray) -> Picture:
+def _stabilized(picture: Picture, matrix: np.ndarray) -> Picture:
     """The frame moved so that the head is where it is on the apex frame."""
-    if np.abs(still - np.eye(3)[:2]).max() < 1e-9:
+    if np.abs(matrix - np.eye(3)[:2]).max() < 1e-9:
         return picture
-    return _warp(picture, still, (picture.shape[1], picture.shape[0]))
+    return _warp(picture, matrix, (picture.shape[1], picture.shape[0]))
 
 
 def _warp(picture: Picture, matrix: np.ndarray, size: tuple[int, int]) -> Picture:
@@ -323,7 +327,7 @@ def _load_models(path: Path) -> tuple[SLSTT, ModelInput]:
 
 
 def _models_of_run(run: Path) -> tuple[list[Path], list[str]]:
-    """The model files of a run of slstt-train (or of slstt-pretrain), and what is to be said about them."""
+    """The model files of a run of slstt-train (or of slstt-pretrain), and remarks on them."""
     if (run / "model.safetensors").is_file():
         return [run / "model.safetensors"], []
     found = sorted(run.glob("folds/*/model.safetensors"))
@@ -361,9 +365,11 @@ def read_settings(classifier: IntervalClassifier, overrides: Sequence[str]) -> t
 
     Raises ConfigError listing everything wrong.
     """
-    own, remarks = _of_weights(classifier)
+    sections, remarks = _of_weights(classifier)
     frames = classifier.wanted.frames
-    before = [f"{section}.{key}={json.dumps(value)}" for section in SECTIONS for key, value in own[section].items()]
+    before = [
+        f"{section}.{key}={json.dumps(value)}" for section in SECTIONS for key, value in sections[section].items()
+    ]
     problems, settings = Problems(), PredictConfig()
     given = {
         value.strip() for name, _, value in (o.partition("=") for o in overrides) if name.strip() == "frames.count"

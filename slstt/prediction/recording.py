@@ -29,11 +29,11 @@ ABSURD = 20_000
 """Longest side of a frame that is read at all, in pixels."""
 SLOW = 50.0
 """Frames per second below which an interval of 65 ms is three frames or fewer."""
-FASTEST = 10_000.0
+SLOWEST, FASTEST = 1.0, 10_000.0
 FALLING = 0.2
 """Share of frames shown before the one before them: it is half where stamps tell the order of decoding, and next to
 nothing in a damaged video whose stamps are right."""
-FIRST_LOOK = 50
+FIRST_PACKETS = 50
 """Packets decoded when a video is opened, to see whether its time stamps are those of the frames."""
 UNREADABLE = 0.1
 """Share of a folder's frames that may be unreadable before the recording is given up."""
@@ -73,7 +73,7 @@ class Recording:
     ) -> Iterator[tuple[int, Picture]]:
         """Yield (number, picture (H, W, 3) uint8 RGB) for the frames start..stop - 1, one in memory at a time.
 
-        What cannot be decoded is told to `remark`: a frame of a folder is replaced by the one before it, a frame of a
+        What cannot be decoded goes to `remark`: a frame of a folder is replaced by the one before it, a frame of a
         video is passed over, and its number with it. Raises DataError where frames differ in size or too many frames
         of a folder cannot be decoded.
         """
@@ -161,8 +161,8 @@ def open_recordings(path: Path, rate: float | None = None) -> list[Recording]:
     missing or impossible rate, DataError where there is nothing to read; one bad clip among several is kept with its
     `problem`. What lies in a folder of clips and is none is named in the first recording's remarks.
     """
-    if rate is not None and not 0 < rate <= FASTEST:
-        raise ConfigError(f"--fps {rate:g}: not a frame rate; give frames per second, above 0 and up to {FASTEST:g}")
+    if rate is not None and not SLOWEST <= rate <= FASTEST:
+        raise ConfigError(f"--fps {rate:g}: not a frame rate; give frames per second, {SLOWEST:g} to {FASTEST:g}")
     path = Path(path)
     try:
         if not path.is_dir():
@@ -201,36 +201,36 @@ def _open_video(path: Path, rate: float | None) -> Recording:
     if path.suffix.lower() in PICTURES:
         raise DataError(f"{path}: one picture; give a video, or the folder of its frames")
     with _opened(path) as (container, stream):
-        said = float(stream.average_rate or stream.guessed_rate or math.nan)
-        promised, unit = stream.frames, float(stream.time_base or math.nan)
-        first, stamps, packets = _look(path, container, stream)
+        header_rate = float(stream.average_rate or stream.guessed_rate or math.nan)
+        promised, time_base = stream.frames, float(stream.time_base or math.nan)
+        first, stamps, packets = _read_stamps(path, container, stream)
     if max(packets, len(stamps)) < 2:
         raise DataError(f"{path}: has a single frame; motion needs at least two")
-    count, own = len(stamps) or packets, (stamps - stamps[0]) * unit if len(stamps) else None
-    remarks, known = [], math.isfinite(said) and 0 < said <= FASTEST
+    count, stamp_times = len(stamps) or packets, (stamps - stamps[0]) * time_base if len(stamps) else None
+    remarks, known = [], math.isfinite(header_rate) and 0 < header_rate <= FASTEST
     if rate is not None:
-        if known and abs(said - rate) > 0.01 * rate:
-            remarks.append(f"{path}: says {said:.4g} frames per second; {rate:g} taken, as given")
+        if known and abs(header_rate - rate) > 0.01 * rate:
+            remarks.append(f"{path}: says {header_rate:.4g} frames per second; {rate:g} taken, as given")
         times = np.arange(count) / rate
     else:
         # The times of the frames go before the rate in the header, which is a guess where they are uneven.
-        measured = None if own is None else (count - 1) / own[-1]
+        measured = None if stamp_times is None else (count - 1) / stamp_times[-1]
         if measured is not None and 0 < measured <= FASTEST:
-            rate = said if known and abs(said - measured) <= 0.01 * measured else float(measured)
+            rate = header_rate if known and abs(header_rate - measured) <= 0.01 * measured else float(measured)
         elif known:
-            rate = said
+            rate = header_rate
         else:
             raise ConfigError(f"{path}: does not say its frame rate; give it with --fps")
-        times = np.arange(count) / rate if own is None else own
+        times = np.arange(count) / rate if stamp_times is None else stamp_times
     if promised > packets:
         remarks.append(f"{path}: says {promised} frames, but holds only {packets}; is it damaged?")
-    remarks += _uneven(path, own, rate)
+    remarks += _uneven(path, stamp_times, rate)
     remarks += _about(path, rate, first)
     size = _checked_size(path, first)
     return Recording(path, path.name, rate, count, size, tuple(remarks), times=times, stamps=stamps)
 
 
-def _look(path: Path, container: InputContainer, stream: av.VideoStream) -> tuple[Picture, np.ndarray, int]:
+def _read_stamps(path: Path, container: InputContainer, stream: av.VideoStream) -> tuple[Picture, np.ndarray, int]:
     """(first frame that can be decoded, rising time stamps from it on, packets): one pass that decodes little.
 
     There are no stamps where a packet has none, two have the same, or the frames' own do not rise: AVI, for one, may
@@ -244,7 +244,7 @@ def _look(path: Path, container: InputContainer, stream: av.VideoStream) -> tupl
         if packet.is_discard:
             continue
         found.append(packet.pts)
-        if picture is None or len(found) <= FIRST_LOOK:
+        if picture is None or len(found) <= FIRST_PACKETS:
             for frame in _frames_of(stream, packet):
                 picture = picture if picture is not None else to_picture(frame)
                 shown += [] if frame.pts is None else [frame.pts]

@@ -31,7 +31,7 @@ FULL = 0.1
 """Fall of the probability that is drawn in full yellow, or the largest fall where that is more."""
 
 Tiles = Mapping[str, Any]
-"""Of one interval: `onset`, `apex`, `offset`, `flow`, `look` (data URIs), `motion`, `kind`, `most`."""
+"""Of one interval: `onset`, `apex`, `offset`, `flow`, `saliency` (data URIs), `motion`, `kind`, `most`."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def make_tiles(made: IntervalFlow, saliency: SaliencyMap) -> Tiles:
     return {
         **{name: _jpeg(picture) for name, picture in shown.items()},
         "flow": _jpeg(flow_wheel(small)),
-        "look": _jpeg(_overlaid(shown["apex"], saliency)),
+        "saliency": _jpeg(_overlaid(shown["apex"], saliency)),
         "motion": float(np.percentile(np.hypot(*flow), 99)) / made.eyes,
         "kind": saliency.kind,
         "most": float(saliency.values.max()),
@@ -112,7 +112,7 @@ def intensity_figure(result: PredictionResult, motion: FaceMotion) -> Figure:
     axes = figure.subplots()
     face, begin = with_face(motion), result.begin
     seconds = np.append(motion.times, motion.times[-1] + 1 / motion.rate)
-    face[:begin] = True  # not looked at
+    face[:begin] = True  # not measured
     numbers, values = _envelope(motion.intensity[begin:])
     axes.plot(seconds[numbers + begin], values, color=pages.DARK, lw=0.9)
     top = float(np.nanmax(values)) if np.isfinite(values).any() else 1.0
@@ -157,7 +157,7 @@ def _overlaid(face: Picture, saliency: SaliencyMap) -> Picture:
     height, width = face.shape[:2]
     low, high = float(saliency.values.min()), float(saliency.values.max())
     if saliency.kind == "occlusion":
-        low, high = 0.0, max(high, FULL)  # a place that costs nearly nothing must not look like one that decides
+        low, high = 0.0, max(high, FULL)  # a place that costs nearly nothing must not seem like one that decides
     share = (saliency.values - low) / (high - low) if high > low else np.zeros_like(saliency.values)
     smooth = np.clip(cv2.resize(share.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR), 0, 1)
     colours = matplotlib.colormaps["cividis"](smooth)[..., :3] * 255

@@ -13,7 +13,7 @@ from slstt.files import whole_file, write_csv, write_json
 from slstt.prediction.face_motion import FaceMotion
 from slstt.prediction.spotting import Interval
 
-RESULT, WATCHED = "result.json", "watched.npz"
+RESULT, FACE_MOTION = "result.json", "face_motion.npz"
 INTERVAL_COLUMNS = (
     "recording", "interval", "onset", "apex", "offset", "onset_s", "apex_s", "offset_s", "duration_ms", "strength",
     "source",
@@ -51,7 +51,7 @@ class PredictionResult:
 
     @property
     def begin(self) -> int:
-        """The first frame that was looked at: of a given interval its onset."""
+        """The first frame that was measured: of a given interval its onset."""
         given = [one.interval.onset for one in self.found if one.interval.source == "given"]
         return given[0] if given else 0
 
@@ -100,17 +100,17 @@ def write_tables(folder: Path, results: Sequence[PredictionResult], classes: Seq
     write_csv(folder / "predictions.csv", prediction_columns(classes), rows)
 
 
-def with_face(watched: FaceMotion) -> np.ndarray:
+def with_face(motion: FaceMotion) -> np.ndarray:
     """(n,) True where the frame shows the face."""
-    return np.array([np.isfinite(points).all() for points in watched.landmarks], bool)
+    return np.array([np.isfinite(points).all() for points in motion.landmarks], bool)
 
 
-def write_intensity(folder: Path, watched: FaceMotion, begin: int = 0) -> None:
+def write_intensity(folder: Path, motion: FaceMotion, begin: int = 0) -> None:
     """Write intensity.csv: the curve of the report, frame by frame from `begin` on; empty where it is unknown."""
-    face = with_face(watched)
+    face = with_face(motion)
     rows = [
-        (n, f"{watched.times[n]:.4f}", "" if np.isnan(level) else f"{level:.4f}", int(face[n]))
-        for n, level in enumerate(watched.intensity[begin:], start=begin)
+        (n, f"{motion.times[n]:.4f}", "" if np.isnan(level) else f"{level:.4f}", int(face[n]))
+        for n, level in enumerate(motion.intensity[begin:], start=begin)
     ]
     write_csv(folder / "intensity.csv", ("frame", "seconds", "intensity", "face"), rows)
 
@@ -143,23 +143,23 @@ def read_result(folder: Path, determinants: Mapping[str, Any]) -> PredictionResu
     return result if all((folder / name).is_file() for name in result.files) else None
 
 
-def write_watched(folder: Path, watched: FaceMotion, determinants: Mapping[str, Any]) -> None:
-    """Keep what was seen, so that other weights or a video need not look again."""
+def write_face_motion(folder: Path, motion: FaceMotion, determinants: Mapping[str, Any]) -> None:
+    """Write face_motion.npz, so that other weights or a video need not measure again."""
     about = {
         "determinants": determinants,
-        "rate": watched.rate,
-        "intervals": [asdict(interval) for interval in watched.intervals],
-        "remarks": list(watched.remarks),
+        "rate": motion.rate,
+        "intervals": [asdict(interval) for interval in motion.intervals],
+        "remarks": list(motion.remarks),
     }
-    arrays = {name: getattr(watched, name) for name in ("times", "landmarks", "still", "intensity", "faces")}
-    with whole_file(folder / WATCHED) as part, part.open("wb") as stream:
+    arrays = {name: getattr(motion, name) for name in ("times", "landmarks", "stabilization", "intensity", "faces")}
+    with whole_file(folder / FACE_MOTION) as part, part.open("wb") as stream:
         np.savez_compressed(stream, about=np.array(json.dumps(about)), **arrays)
 
 
-def read_watched(folder: Path, determinants: Mapping[str, Any]) -> FaceMotion | None:
-    """What was seen under the same `determinants`; None where it is absent, damaged or of others."""
+def read_face_motion(folder: Path, determinants: Mapping[str, Any]) -> FaceMotion | None:
+    """What was measured under the same `determinants`; None where it is absent, damaged or of others."""
     try:
-        with (folder / WATCHED).open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+        with (folder / FACE_MOTION).open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             about = json.loads(str(arrays["about"]))
             if about["determinants"] != json.loads(json.dumps(determinants)):
                 return None
@@ -168,7 +168,7 @@ def read_watched(folder: Path, determinants: Mapping[str, Any]) -> FaceMotion | 
                 about["rate"],
                 arrays["times"],
                 arrays["landmarks"],
-                arrays["still"],
+                arrays["stabilization"],
                 arrays["intensity"],
                 arrays["faces"],
                 intervals,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,22 +19,22 @@ from slstt.files import fingerprint, locked, sha256, write_csv, write_text
 from slstt.flow.interpolation import Rife
 from slstt.prediction import annotated_video, report
 from slstt.prediction.classify import IntervalClassifier, IntervalFlow, Unclassifiable, interval_flows, pictures
-from slstt.prediction.face_motion import FaceMotion, measure_face_motion, motion_in_given_interval
+from slstt.prediction.face_motion import FaceMotion, check_given_interval, measure_face_motion, motion_in_given_interval
 from slstt.prediction.recording import Recording
 from slstt.prediction.report import write_index
 from slstt.prediction.results import (
     FoundInterval,
     PredictionResult,
+    read_face_motion,
     read_result,
-    read_watched,
+    write_face_motion,
     write_intensity,
     write_result,
     write_tables,
-    write_watched,
 )
 
 SOURCE = "source.txt"
-"""Holds the path of what was watched, so that another recording, or another kind of folder, is not written over."""
+"""Holds the path of the recording, so that another recording, or another kind of folder, is not written over."""
 
 
 def refuse_other(out: Path, path: Path) -> None:
@@ -44,7 +44,7 @@ def refuse_other(out: Path, path: Path) -> None:
     if not out.is_dir():
         raise DataError(f"{out}: is a file; --out must name a folder")
     try:
-        own = (out / SOURCE).read_text(encoding="utf-8").strip()
+        source = (out / SOURCE).read_text(encoding="utf-8").strip()
     except FileNotFoundError:
         if others := sorted(entry.name for entry in out.iterdir() if not entry.name.startswith(".")):
             raise ConfigError(
@@ -53,8 +53,8 @@ def refuse_other(out: Path, path: Path) -> None:
         return
     except OSError as error:
         raise DataError(f"{out / SOURCE}: cannot be read ({error.strerror}); choose another --out") from error
-    if own != str(path.resolve()):
-        raise ConfigError(f"{out}: holds the predictions of {own}; choose another --out, or delete it")
+    if source != str(path.resolve()):
+        raise ConfigError(f"{out}: holds the predictions of {source}; choose another --out, or delete it")
 
 
 @contextmanager
@@ -82,7 +82,7 @@ def write_summary(
     write_csv(out / "failures.csv", ("recording", "reason"), rows)
 
 
-VERSION = 3
+VERSION = 4
 """Raised whenever the same input and settings begin to give another result."""
 GROUP = 16
 """Intervals classified at a time: the flow of one at 512 pixels takes 23 MB."""
@@ -90,7 +90,7 @@ GROUP = 16
 
 @dataclass(frozen=True)
 class GivenInterval:
-    """The one interval the user names: see `spotting.given`."""
+    """The one interval the user names: see `face_motion.motion_in_given_interval`."""
 
     onset: int
     apex: int | None = None
@@ -126,8 +126,8 @@ class Predictor:
         if self.classifier.wanted.frames > 1 and self.settings.interpolation.method == "rife":
             downloads.rife_weights()
 
-    def watching(self, recording: Recording) -> dict[str, Any]:
-        """Everything that determines what is seen in a recording."""
+    def motion_determinants(self, recording: Recording) -> dict[str, Any]:
+        """Everything that determines the face motion measured in a recording."""
         return {
             "version": VERSION,
             "recording": _identity(recording),
@@ -140,58 +140,63 @@ class Predictor:
     def determinants(self, recording: Recording) -> dict[str, Any]:
         """Everything that determines what is written about a recording."""
         return {
-            **self.watching(recording),
+            **self.motion_determinants(recording),
             "slstt": __version__,
             "preprocessing": self.settings.preprocessing.model_dump(mode="json", exclude={"run", "apex"}),
             "weights": list(self.classifier.fingerprints),
             "video": self.video,
         }
 
-    def to_watch(self, recording: Recording) -> int:
-        """How many frames there are to be watched; 0 where a given interval lies outside the recording."""
+    def frames_to_measure(self, recording: Recording) -> int:
+        """How many frames are to be measured; 0 where a given interval lies outside the recording."""
         if self.given is None:
             return recording.count
         end = recording.count if self.given.offset is None else min(self.given.offset + 1, recording.count)
         return max(0, end - self.given.onset)
+
+    def check(self, recording: Recording) -> None:
+        """Raise ConfigError where the given interval does not lie in the recording."""
+        if self.given is not None:
+            check_given_interval(recording, self.given.onset, self.given.apex, self.given.offset)
 
     def finished(self, recording: Recording, folder: Path) -> PredictionResult | None:
         """The result that `folder` holds, where nothing that determines it changed since."""
         return read_result(folder, self.determinants(recording))
 
     def predict(self, recording: Recording, folder: Path, advance: Callable[[int], object]) -> PredictionResult:
-        """Watch, classify and write one recording; `advance` is called with the number of frames watched since.
+        """Measure, classify and write one recording; `advance` is called with the number of frames measured since.
 
         Raises DataError where it cannot be read, shows no face, or nothing can be written; ConfigError where the given
         interval lies outside it.
         """
-        seen = self.watching(recording)
-        watched = read_watched(folder, seen)
-        if watched is None:
-            watched = self._watch(recording, advance)
-            write_watched(folder, watched, seen)
+        determinants = self.motion_determinants(recording)
+        motion = read_face_motion(folder, determinants)
+        if motion is None:
+            motion = self._measure(recording, advance)
+            write_face_motion(folder, motion, determinants)
         else:
-            advance(len(watched.intensity))
-        found, tiles = self._classify(recording, watched)
+            advance(len(motion.intensity))
+        found, tiles = self._classify(recording, motion)
         result = PredictionResult(
             recording.name,
-            watched.rate,
-            len(watched.intensity),
+            motion.rate,
+            len(motion.intensity),
             self.classifier.wanted.classes,
             tuple(found),
-            (*(line.removeprefix(f"{recording.path}: ") for line in watched.remarks), *self.classifier.remarks),
+            (*(line.removeprefix(f"{recording.path}: ") for line in motion.remarks), *self.classifier.remarks),
         )
         write_tables(folder, [result], result.classes)
-        write_intensity(folder, watched, result.begin)
+        write_intensity(folder, motion, result.begin)
         files, note = ["intervals.csv", "predictions.csv", "intensity.csv", "report.html"], ""
         if self.video:
-            name, note = annotated_video.write_video(recording, watched, result, folder)
+            name, note = annotated_video.write_video(recording, motion, result, folder)
             files.append(name)
-        result = PredictionResult(**{**result.__dict__, "files": tuple(files), "note": note})
-        report.write_report(folder, result, watched, tiles, self._about())
+        result = replace(result, files=tuple(files), note=note)
+        report.write_report(folder, result, motion, tiles, self._about())
         write_result(folder, result, self.determinants(recording))
         return result
 
-    def _watch(self, recording: Recording, advance: Callable[[int], object]) -> FaceMotion:
+    def _measure(self, recording: Recording, advance: Callable[[int], object]) -> FaceMotion:
         if self.given is None:
             return measure_face_motion(recording, self.settings.spotting, advance, self.detector)
         return motion_in_given_interval(
@@ -199,30 +204,30 @@ class Predictor:
         )
 
     def _classify(
-        self, recording: Recording, watched: FaceMotion
+        self, recording: Recording, motion: FaceMotion
     ) -> tuple[list[FoundInterval], dict[int, report.Tiles]]:
         """Each interval with its class, in order, and the pictures of those that have one."""
         found: dict[int, FoundInterval] = {}
         tiles: dict[int, report.Tiles] = {}
         group: dict[int, IntervalFlow] = {}
-        config, intervals = self.settings.preprocessing, watched.intervals
+        config, intervals = self.settings.preprocessing, motion.intervals
         crop = self.classifier.crop
-        for index, made in interval_flows(recording.at, watched, intervals, crop, config, lambda: self.rife):
+        for index, made in interval_flows(recording.at, motion, intervals, crop, config, lambda: self.rife):
             if isinstance(made, Unclassifiable):
                 why = f"not classified: {made}"
-                found[index] = FoundInterval(intervals[index], watched.seconds(intervals[index]), remarks=(why,))
+                found[index] = FoundInterval(intervals[index], motion.seconds(intervals[index]), remarks=(why,))
                 continue
             group[index] = made
             if len(group) == GROUP:
-                self._name(group, watched, found, tiles)
+                self._classify_group(group, motion, found, tiles)
                 group = {}
-        self._name(group, watched, found, tiles)
+        self._classify_group(group, motion, found, tiles)
         return [found[index] for index in sorted(found)], tiles
 
-    def _name(
+    def _classify_group(
         self,
         group: Mapping[int, IntervalFlow],
-        watched: FaceMotion,
+        motion: FaceMotion,
         found: dict[int, FoundInterval],
         tiles: dict[int, report.Tiles],
     ) -> None:
@@ -233,20 +238,22 @@ class Predictor:
         if wanted.kind == "cache":  # float16, as training reads it from flow files
             flows = {index: flow.half() for index, flow in flows.items()}
         answers = self.classifier.probabilities(list(flows.values()))
-        model, own = next(iter(self.classifier.models()))
+        model, wanted_by_first = next(iter(self.classifier.models()))
         for (index, made), p in zip(group.items(), answers.tolist(), strict=True):
             label = int(np.argmax(p))
-            seen: SaliencyMap = saliency_maps(model, pictures(own, flows[index]), label)
-            interval = watched.intervals[index]
-            found[index] = FoundInterval(interval, watched.seconds(interval), classes[label], tuple(p), made.remarks)
-            tiles[index] = report.make_tiles(made, seen)
+            saliency: SaliencyMap = saliency_maps(model, pictures(wanted_by_first, flows[index]), label)
+            interval = motion.intervals[index]
+            found[index] = FoundInterval(interval, motion.seconds(interval), classes[label], tuple(p), made.remarks)
+            tiles[index] = report.make_tiles(made, saliency)
 
     def _about(self) -> report.About:
-        own = self.classifier
-        several = "the clips of that run, each network without one subject" if len(own.paths) > 1 else ""
-        learned = own.wanted.trained_on or several
+        weights = self.classifier
+        several = "the clips of that run, each network without one subject" if len(weights.paths) > 1 else ""
+        learned = weights.wanted.trained_on or several
         settings = self.settings.model_dump(mode="json")
-        return report.About(own.source, len(own.paths), learned, settings, self.given is not None, own.shipped)
+        return report.About(
+            weights.source, len(weights.paths), learned, settings, self.given is not None, weights.shipped
+        )
 
 
 def _identity(recording: Recording) -> str:

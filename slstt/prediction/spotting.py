@@ -1,4 +1,4 @@
-"""Candidate micro-expressions in the motion of a face's patches: something moves, and comes back within half a second.
+"""Spotting of intervals in a recording: motion above a threshold that comes back within half a second.
 
 A short excursion shows as the second difference over a time a, d(t) - (d(t - a) + d(t + a)) / 2: a drift cancels in it,
 and motion that does not come back counts half. Each peak of it is then judged on its own curve, the motion along the
@@ -107,25 +107,25 @@ def _delimited(
 ) -> Interval | None:
     """Onset, apex and offset around a peak of the excursion, by the motion along its direction; None if it is none."""
     begin, end = max(0, peak - longest - 2), min(len(moved), peak + longest + 3)
-    own = moved[begin:end].astype(np.float32)
+    piece = moved[begin:end].astype(np.float32)
     at = peak - begin
-    direction = own[at] - (own[max(0, at - span)] + own[min(len(own) - 1, at + span)]) / 2
+    direction = piece[at] - (piece[max(0, at - span)] + piece[min(len(piece) - 1, at + span)]) / 2
     lengths = np.hypot(*direction.T)
     direction[lengths < np.quantile(lengths, 1 - STRONGEST)] = 0
-    along = (own * direction).sum(axis=(1, 2)) / max(float(np.hypot(*direction.T).sum()), 1e-9)
+    along = (piece * direction).sum(axis=(1, 2)) / max(float(np.hypot(*direction.T).sum()), 1e-9)
     reach = max(1, span // 2)
     near = slice(max(0, at - reach), at + reach + 1)
     apex = near.start + int(np.argmax(along[near]))
     height = float(along[apex])
     left, right = along[: apex + 1][::-1][: longest + 1], along[apex:][: longest + 1]
-    rest_left, rest_right = (float(np.quantile(side, 0.25)) for side in (left, right))
-    rest = max(rest_left, rest_right)
-    rise = height - rest
-    whole = height - min(rest_left, rest_right)
+    level_left, level_right = (float(np.quantile(side, 0.25)) for side in (left, right))
+    level = max(level_left, level_right)
+    rise = height - level
+    whole = height - min(level_left, level_right)
     if rise <= 0 or rise < settings.back * whole:
         return None
-    rising = np.flatnonzero(left <= rest_left + settings.foot * (height - rest_left))
-    falling = np.flatnonzero(right <= rest_right + settings.foot * (height - rest_right))
+    rising = np.flatnonzero(left <= level_left + settings.foot * (height - level_left))
+    falling = np.flatnonzero(right <= level_right + settings.foot * (height - level_right))
     if not len(rising) or not len(falling):
         return None
     onset, offset = apex - int(rising[0]), apex + int(falling[0])

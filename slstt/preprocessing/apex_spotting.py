@@ -1,4 +1,4 @@
-"""Finding the apex of a clip whose sheet does not give it: the frame of greatest onset-flow strength in the face."""
+"""Apex spotting, for a clip whose sheet gives no apex: the frame of greatest onset-flow strength in the face."""
 
 import math
 
@@ -14,18 +14,18 @@ STRONGEST = 0.2
 """Share of the face whose flow counts: an expression moves a part of it, and the rest holds only noise."""
 
 
-def spot(
+def apex_place(
     frames: UInt8[ndarray, "n h w"], landmarks: Num[ndarray, "68 2"], smoothing: float = 0.04
 ) -> tuple[int, Float64[ndarray, " n"]]:
     """The place of the apex among `frames` (the onset is place 0) and the smoothed strength of every place.
 
     `frames` are grey cuts of one square, `landmarks` the face's points (x, y) in pixels of the cuts. `smoothing` is the
     standard deviation of the Gaussian over the strength curve as a share of the clip's length. The onset is never the
-    apex. Strength is the mean length of the strongest flow in the face, after the head's own drift is taken off.
+    apex. Strength is the mean length of the strongest flow in the face, after the head's drift is taken off.
     Raises ValueError for fewer than two frames.
     """
     if len(frames) < 2:
-        raise ValueError("an apex is looked for among at least two frames")
+        raise ValueError("an apex is spotted among at least two frames")
     inside = face_mask(landmarks, frames.shape[1:3])
     strength = np.concatenate([[0.0], [_strength(field, inside) for field in onset_flow(frames)]])
     sigma = smoothing * len(frames)
@@ -37,7 +37,7 @@ def spot(
 
 def _strength(flow: Float32[ndarray, "2 h w"], inside: ndarray) -> float:
     field = flow[:, inside]
-    # The head's own drift moves the whole face alike: the median is that part, the rest is expression.
-    rest = field - np.median(field, axis=1, keepdims=True)
-    lengths = np.sort(np.hypot(*rest))
+    # The head's drift moves the whole face alike: the median is that part, what remains is expression.
+    expression = field - np.median(field, axis=1, keepdims=True)
+    lengths = np.sort(np.hypot(*expression))
     return float(lengths[int((1 - STRONGEST) * len(lengths)) :].mean())

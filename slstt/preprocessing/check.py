@@ -26,9 +26,6 @@ from slstt.progress import Progress
 Needed = Callable[[Clip], Collection[int]]
 """The frames a run will decode for a clip."""
 
-LISTED_FRAMES = 20
-"""Lines shown of what is ignored, and of differences from a published list; failures and flags are shown in full."""
-
 _POLICY_WORDS = {"spot": "will be spotted", "middle": "the middle frame will be taken", "fail": "the clip fails"}
 
 
@@ -39,8 +36,6 @@ class Examination:
     release: Release
     remarks: tuple[Remark, ...]
     """The release's remarks under the given policies, and those on its frames; by action, then clip."""
-    frame_sizes: Counter[tuple[int, int]]
-    """(width, height) -> number of frames."""
     text: str
     """All of it for people."""
 
@@ -83,7 +78,7 @@ def examine(
     order = ("failure", "flag", "ignored")
     remarks.sort(key=lambda r: (order.index(r.action), r.dataset, r.subject, r.clip, r.kind, r.reason))
     text = "\n".join([*_overview(release, remarks, sizes), *_protocols(release, remarks), *_problems(remarks)])
-    return Examination(release, tuple(remarks), sizes, text)
+    return Examination(release, tuple(remarks), text)
 
 
 def apply_policies(remarks: Iterable[Remark], apex_missing: ApexPolicy, apex_outside: ApexPolicy) -> list[Remark]:

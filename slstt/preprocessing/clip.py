@@ -26,7 +26,7 @@ from slstt.flow.flow_files import storable, write_flow
 from slstt.flow.interpolation import FramePlan, Rife, choose_frames, fill
 from slstt.flow.optical_flow import consecutive_flow, onset_flow
 from slstt.images import Picture, common_bits, draw_strip, read_full_depth, to_8_bits
-from slstt.preprocessing.apex_spotting import spot
+from slstt.preprocessing.apex_spotting import apex_place
 from slstt.preprocessing.provenance import ClipOutcome, FlowRecord, Task
 
 
@@ -312,7 +312,7 @@ def spot_apex(work: ClipWork) -> Step[int]:
         flags = (*flags, ("undecodable_frame", what))
     points = (landmarks - square[:2]) * (MEASURED_SIDE / square[2])
     with work.times.stage("spot"):
-        place, _ = spot(np.stack(cuts), points, work.config.apex.smoothing)
+        place, _ = apex_place(np.stack(cuts), points, work.config.apex.smoothing)
     return Step(kept[place], face.used | {"apex.smoothing"}, flags)
 
 

@@ -1,4 +1,4 @@
-"""The tables and the manifest of an output folder; several data sets may share one, each run replaces its own rows."""
+"""One start of slstt-preprocess: all clips, and the tables and manifest of a folder, which data sets may share."""
 
 import importlib.util
 import os
@@ -21,6 +21,7 @@ from slstt.files import fingerprint, locked, read_csv, sha256, write_csv, write_
 from slstt.flow.flow_files import FLOW_VERSION, MANIFEST, flow_path, read_manifest
 from slstt.preprocessing.provenance import ClipOutcome, FlowRecord, Task, dependencies, is_current, read_record
 from slstt.progress import Progress
+from slstt.ray_workers import OnRay
 
 REMARK_COLUMNS = ("dataset", "subject", "clip", "reason")
 INDEX, FAILURES, FLAGS = "index.csv", "failures.csv", "flags.csv"
@@ -96,12 +97,9 @@ def only_run(out: Path, dataset: str) -> Iterator[None]:
 
 
 def _replace_rows(path: Path, columns: tuple[str, ...], dataset: str, rows: list[tuple[str, ...]]) -> None:
-    others = [tuple(row[c] for c in columns) for row in _rows(path, columns) if row["dataset"] != dataset]
+    before = read_csv(path, columns) if path.exists() else []
+    others = [tuple(row[c] for c in columns) for row in before if row["dataset"] != dataset]
     write_csv(path, columns, sorted([*others, *rows]))
-
-
-def _rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    return read_csv(path, columns) if path.exists() else []
 
 
 ClipKey = tuple[str, str, str]
@@ -246,7 +244,7 @@ def _preprocess(
 
 def _where(config: PreprocessConfig, out: Path, worker_count: int) -> workers.Where:
     if config.run.executor == "ray":
-        return workers.OnRay(config.run.ray_address, "run.ray_address", out, worker_count)
+        return OnRay(config.run.ray_address, "run.ray_address", out, worker_count)
     return workers.Here() if worker_count == 1 else workers.OnProcesses(worker_count)
 
 

@@ -1,4 +1,4 @@
-"""`slstt-train --check`: everything validated and measured, nothing written."""
+"""`slstt-train --check`: everything validated, time and memory estimated from measured steps, nothing written."""
 
 import shutil
 import tempfile

@@ -1,4 +1,4 @@
-"""A fold's state on disk: `last.pt`, and `previous.pt`, the one before, for the case that the last was damaged.
+"""A fold's checkpoint, `last.pt`, and the one before, `previous.pt`: where neither can be read, it starts from zero.
 
 Tensors, numbers and text only, read with `weights_only=True`; a file's checksums (of the zip container that torch
 writes) are verified before anything of it is used.
@@ -169,7 +169,7 @@ class FoldState:
         if self.average is None:
             yield
             return
-        own = {name: value.detach().clone() for name, value in self.changing()}
+        current = {name: value.detach().clone() for name, value in self.changing()}
         self.load(self.average.values)
         yield
-        self.load(own)
+        self.load(current)

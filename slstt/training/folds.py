@@ -1,4 +1,4 @@
-"""Leave-one-subject-out folds, inner validation by subject, and the audit that no fold tests whom it trained on."""
+"""Leave-one-subject-out folds, their choice (`--folds`, `--shard i/n`), inner validation, and the leakage audit."""
 
 import hashlib
 from collections.abc import Iterable, Sequence

@@ -124,7 +124,7 @@ def _read_cache(data: Data, image_size: int) -> FlowData:
     problems, found, used = [], {}, set()
     for root in roots(data):
         if not is_file(root / "index.csv"):
-            problems.append(f"{root}: no index.csv; run slstt-preprocess --out {root} first, or mend data.root")
+            problems.append(f"{root}: no index.csv; run slstt-preprocess --out {root} first, or correct data.root")
             continue
         # An unfinished run's index may list no clip yet, so every data set of the protocol is asked for.
         problems += manifest_problems(root, protocol.datasets)
@@ -158,7 +158,7 @@ def _read_cache(data: Data, image_size: int) -> FlowData:
     if not problems and not keys:
         problems.append(
             f"{', '.join(map(str, roots(data)))}: no clip of the protocol {data.protocol} "
-            f"(data sets {', '.join(protocol.datasets)}); mend data.protocol or data.root"
+            f"(data sets {', '.join(protocol.datasets)}); correct data.protocol or data.root"
         )
     if problems:
         raise DataError(*problems)
@@ -167,14 +167,14 @@ def _read_cache(data: Data, image_size: int) -> FlowData:
     fingerprints = tuple(header.fingerprint for header in headers)
     frames = headers[0].frames
     return FlowData(
-        keys,
-        labels,
-        protocol.classes,
-        _data_fingerprint(keys, labels, fingerprints),
-        fingerprints,
-        frames,
-        2,
-        image_size,
+        keys=keys,
+        labels=labels,
+        classes=protocol.classes,
+        fingerprint=_data_fingerprint(keys, labels, fingerprints),
+        fingerprints=fingerprints,
+        frames=frames,
+        channels=2,
+        image_size=image_size,
         paths=paths,
         capacity=int(data.memory_gb * 1e9),
     )
@@ -189,7 +189,7 @@ def _read_maps(data: Data, image_size: int) -> FlowData:
     if not rows:
         raise DataError(
             f"{root}: no clip of the protocol {data.protocol}; the maps are of {', '.join(maps.datasets)}, "
-            f"{data.protocol} takes {', '.join(protocol.datasets)}; mend data.protocol"
+            f"{data.protocol} takes {', '.join(protocol.datasets)}; correct data.protocol"
         )
     pictures = maps.maps[rows]
     if pictures.shape[-2:] != (image_size, image_size):
@@ -202,14 +202,14 @@ def _read_maps(data: Data, image_size: int) -> FlowData:
     labels = tuple(protocol.classes.index(maps.labels[row]) for row in rows)
     fingerprints = tuple(hashlib.sha256(picture.tobytes()).hexdigest()[:16] for picture in pictures)
     return FlowData(
-        keys,
-        labels,
-        protocol.classes,
-        _data_fingerprint(keys, labels, fingerprints),
-        fingerprints,
-        1,
-        3,
-        image_size,
+        keys=keys,
+        labels=labels,
+        classes=protocol.classes,
+        fingerprint=_data_fingerprint(keys, labels, fingerprints),
+        fingerprints=fingerprints,
+        frames=1,
+        channels=3,
+        image_size=image_size,
         left_out=tuple(left_out(protocol, maps.keys)),
         held={i: torch.from_numpy(picture[None]) for i, picture in enumerate(pictures)},
     )

@@ -17,6 +17,7 @@ from slstt.evaluation.predictions import Predictions, write_predictions
 from slstt.files import locked, write_csv, write_text
 from slstt.flow.flow_files import read_manifest
 from slstt.models.slstt import SLSTT
+from slstt.ray_workers import OnRay
 from slstt.training.checkpoint import Row, remove_checkpoints
 from slstt.training.classifiers import classify_fold
 from slstt.training.folds import Fold, audit, leave_one_subject_out, with_validation
@@ -83,7 +84,7 @@ def where_to_train(job: TrainingJob, folds: int) -> workers.Where:
         return workers.OnProcesses(worker_count(job.settings, folds, job.device))
     if run.executor == "ray":
         ray = run.ray
-        return workers.OnRay(ray.address, "run.ray.address", job.run, run.workers, ray.cpus_per_fold, ray.gpus_per_fold)
+        return OnRay(ray.address, "run.ray.address", job.run, run.workers, ray.cpus_per_fold, ray.gpus_per_fold)
     return workers.Here()
 
 

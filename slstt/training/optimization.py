@@ -1,4 +1,4 @@
-"""The parts of the training recipe: class weights, sampling order, loss, optimizer, learning rate, averaged weights."""
+"""The recipe: class weights, sampling, loss, optimizer, learning rate (warm-up, steps, cosine), averaged weights."""
 
 import math
 from collections.abc import Iterable, Sequence

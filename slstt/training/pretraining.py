@@ -124,7 +124,7 @@ def pretrain(
     report: Callable[[int, Row], None] = lambda step, row: None,
     say: Callable[[str], None] = lambda line: None,
 ) -> tuple[SLSTT, Row, list[Row]] | None:
-    """Pretrain from the last checkpoint in `folder`, or from the start; None where `stop` said so (state saved).
+    """Pretrain from the last checkpoint in `folder`, or from the start; None where `stop` asked for it (state saved).
 
     Returns the model with its averaged weights, in evaluation mode, its scores on held-out fields, and the history.
     Raises ConfigError for wrong settings or where the loss is not finite, DataError where nothing can be written.
@@ -195,9 +195,9 @@ def evaluate(model: Pretrained, source: Source, settings: PretrainConfig, device
         present.append(batch.units > 0)
     guess, want, size = torch.cat(guesses), torch.cat(wanted), len(settings.fields.classes)
     matrix = np.bincount((want * size + guess).numpy(), minlength=size * size).reshape(size, size)
-    said, true = torch.cat(units), torch.cat(present)
-    hits = (said & true).sum(0).double()
-    f1 = 2 * hits / (said.sum(0) + true.sum(0)).clamp_min(1)
+    predicted, true = torch.cat(units), torch.cat(present)
+    hits = (predicted & true).sum(0).double()
+    f1 = 2 * hits / (predicted.sum(0) + true.sum(0)).clamp_min(1)
     return {
         "emotion_accuracy": float((guess == want).double().mean()),
         "emotion_uf1": float(uf1_of(matrix)),

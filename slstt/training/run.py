@@ -148,13 +148,13 @@ def _train_folds(
             steps.advance(epoch - reached[name], fold=name)
             reached[name] = epoch
 
-        def heard(name: str, message: int | str) -> None:
+        def on_message(name: str, message: int | str) -> None:
             if isinstance(message, int):
                 report(name, message)
             else:
                 bar.say(message)
 
-        def again(died: Died) -> None:
+        def on_retry(died: Died) -> None:
             bar.say(f"{died.task}: its process died ({died.how}); continuing from its last checkpoint")
 
         where = where_to_train(job, len(todo))
@@ -162,7 +162,15 @@ def _train_folds(
         attempts = 1 + job.settings.run.ray.retries if job.settings.run.executor == "ray" else 2
         stop.graceful = True
         with at_work(
-            make_work, arguments, todo, where, stop=stop, heard=heard, again=again, saves=True, attempts=attempts
+            make_work,
+            arguments,
+            todo,
+            where,
+            stop=stop,
+            on_message=on_message,
+            on_retry=on_retry,
+            saves=True,
+            attempts=attempts,
         ) as ended:
             for one in ended:
                 if isinstance(one, Died):

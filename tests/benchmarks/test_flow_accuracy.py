@@ -11,7 +11,7 @@ from slstt.datasets.synthetic import Plan, render
 from slstt.datasets.synthetic.clips import look_up
 from slstt.flow.interpolation import Rife
 from slstt.flow.optical_flow import onset_flow
-from slstt.images import write_image
+from slstt.images import encode
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -30,8 +30,9 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one rendered face, one picture without a face, and a file that is no picture."""
     folder = tmp_path_factory.mktemp("faces")
     portrait, row = next(Plan(subjects=1, clips_per_subject=1, seed=5).clips())
-    write_image(folder / "face.png", dict(render(portrait, row.clip, [row.clip.onset]))[row.clip.onset])
-    write_image(folder / "wall.png", np.full((240, 320, 3), 128, np.uint8))
+    face = dict(render(portrait, row.clip, [row.clip.onset]))[row.clip.onset]
+    (folder / "face.png").write_bytes(encode(face, ".png"))
+    (folder / "wall.png").write_bytes(encode(np.full((240, 320, 3), 128, np.uint8), ".png"))
     (folder / "README.md").write_text("faces")
     return folder
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from slstt import cli
-from slstt.errors import CheckpointError, ConfigError, DataError, SlsttError, WeightsError
+from slstt.errors import ConfigError, DataError, SlsttError, WeightsError
 from slstt.workers import Stop
 
 
@@ -29,7 +29,6 @@ def raising(error: BaseException):
         (ConfigError("x"), 2),
         (DataError("x"), 3),
         (WeightsError("x"), 3),
-        (CheckpointError("x"), 3),
         (KeyboardInterrupt(), 130),
         (ZeroDivisionError("x"), 1),
     ],

@@ -14,7 +14,7 @@ from simulated_runs import predictions, run_folder
 from slstt.cli.evaluate import main
 from slstt.evaluation.predictions import write_predictions
 from slstt.files import write_csv
-from slstt.images import write_image
+from slstt.images import encode
 
 CONFIG = Path(__file__).parents[2] / "configs" / "flow_maps" / "slstt.yaml"
 
@@ -129,7 +129,8 @@ def test_a_trained_run_is_evaluated_and_looked_into(tmp_path: Path, capsys: pyte
     (tmp_path / "maps").mkdir()
     rows = [("casme2", f"sub{s:02d}", f"EP{c:02d}", labels[c % 3]) for s in (1, 2, 3) for c in range(3)]
     for _, subject, clip, _ in rows:
-        write_image(tmp_path / "maps" / f"{subject}_{clip} .png", chance.integers(0, 256, (28, 28, 3), dtype=np.uint8))
+        path = tmp_path / "maps" / f"{subject}_{clip} .png"
+        path.write_bytes(encode(chance.integers(0, 256, (28, 28, 3), dtype=np.uint8), ".png"))
     write_csv(tmp_path / "maps" / "labels.csv", ("dataset", "subject", "clip", "label"), rows)
     run = tmp_path / "run"
     words = ["--config", str(CONFIG), "--out", str(run), f"data.root={tmp_path / 'maps'}", "training.epochs=2"]
@@ -143,7 +144,7 @@ def test_a_trained_run_is_evaluated_and_looked_into(tmp_path: Path, capsys: pyte
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["n"] == 9 and metrics["folds"] == {"expected": 3, "missing": []}
     page = (run / "report.html").read_text()
-    assert (run / "figures" / "attention.png").exists() and "What the network looked at" in page
+    assert (run / "figures" / "attention.png").exists() and "Attention of the network" in page
     assert page.count("data:image/png") >= 2  # flow maps of mistakes, and the attention
 
 

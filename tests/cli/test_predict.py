@@ -151,25 +151,27 @@ def test_a_finished_recording_is_kept_and_a_changed_setting_does_only_what_it_mu
     (out / "source.txt").write_text(f"{path}\n")
 
     def not_again(*_: object) -> None:
-        raise AssertionError("it was watched before")
+        raise AssertionError("it was measured before")
 
     monkeypatch.setattr(predict, "measure_face_motion", not_again)
     before = (out / "report.html").stat().st_mtime_ns
     assert main([str(path), "--out", str(out), "--video"]) == 0
     assert "finished before, kept" in capsys.readouterr().out
     assert (out / "report.html").stat().st_mtime_ns == before
-    assert main([str(path), "--out", str(out), "--quiet", "flow.method=dis"]) == 0  # another flow, the same intervals
+    assert (
+        main([str(path), "--out", str(out), "--quiet", "flow.method=farneback"]) == 0
+    )  # another flow, the same intervals
     assert (out / "report.html").stat().st_mtime_ns > before
     assert rows(out / "intervals.csv") == rows(finished[1] / "intervals.csv")
     assert rows(out / "predictions.csv") != rows(finished[1] / "predictions.csv")
     (out / "report.html").unlink()  # a lost file is made again
-    assert main([str(path), "--out", str(out), "--quiet", "flow.method=dis"]) == 0
+    assert main([str(path), "--out", str(out), "--quiet", "flow.method=farneback"]) == 0
     assert (out / "report.html").exists()
-    (out / "watched.npz").write_bytes(b"PK damaged")
+    (out / "face_motion.npz").write_bytes(b"PK damaged")
     assert (
         main([str(path), "--out", str(out), "--quiet"]) == 1
-    )  # seen to be damaged: watched again, which this test forbids
-    assert "it was watched before" in capsys.readouterr().err
+    )  # seen to be damaged: measured again, which this test forbids
+    assert "it was measured before" in capsys.readouterr().err
 
 
 def test_times_in_seconds_are_those_of_an_uneven_video(
@@ -200,13 +202,13 @@ def test_times_in_seconds_are_those_of_an_uneven_video(
     ("given", "frames"),
     [(None, 60), (GivenInterval(20), 40), (GivenInterval(20, 25, 30), 11), (GivenInterval(120), 0)],
 )
-def test_the_frames_to_be_watched_are_never_fewer_than_none(
+def test_the_frames_to_be_measured_are_never_fewer_than_none(
     given: GivenInterval | None, frames: int, tmp_path: Path
 ) -> None:
     path = encode(tmp_path / "stream.mkv", [np.zeros((64, 64, 3), np.uint8)] * 60)  # it does not say how many it has
     (recording,) = open_recordings(path)
     predictor = predict.Predictor(find_classifier("default"), PredictConfig(), given)
-    assert predictor.to_watch(recording) == frames
+    assert predictor.frames_to_measure(recording) == frames
 
 
 @pytest.mark.slow
@@ -310,7 +312,7 @@ def test_a_folder_of_frames_with_cached_flow_weights(frames: np.ndarray, tmp_pat
 def test_check_writes_nothing(finished: tuple[Path, Path], tmp_path: Path, capsys: Capture) -> None:
     assert main([str(finished[0]), "--out", str(tmp_path / "out"), "--check"]) == 0
     said = capsys.readouterr().out
-    assert "156 frames, 100 per second, 320 x 240: would be watched" in said
+    assert "156 frames, 100 per second, 320 x 240: would be analysed" in said
     assert "nothing was written" in said
     assert not (tmp_path / "out").exists()
     assert main([str(finished[0]), "--out", str(finished[1]), "--video", "--check"]) == 0
@@ -330,6 +332,8 @@ def test_check_writes_nothing(finished: tuple[Path, Path], tmp_path: Path, capsy
         (["{good}", "--longest-ms", "inf"], 2, "'spotting.longest_ms': Input should be a finite number"),
         (["{good}", "flow.metod=dis"], 2, "did you mean 'flow.method'"),
         (["{good}", "--fps", "0"], 2, "--fps 0: not a frame rate"),
+        (["{good}", "--fps", "1e-300"], 2, "--fps 1e-300: not a frame rate"),
+        (["{good}", "--onset", "9999999", "--check"], 2, "--onset 9999999: not in"),
         (["{good}", "--weights", "{tmp}/nothing"], 3, "no such model file or run folder"),
         (["{good}", "--weights", "{good}"], 3, "unreadable as a weight file"),
         (["{tmp}/none.mp4"], 3, "not found"),

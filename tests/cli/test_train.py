@@ -20,7 +20,7 @@ from slstt.config.preprocess import PreprocessConfig
 from slstt.config.train import TrainConfig, identity, problems
 from slstt.evaluation.predictions import read_predictions
 from slstt.files import read_csv
-from slstt.flow.flow_files import flow_path, read_flow, write_flow
+from slstt.flow.flow_files import FLOW_VERSION, flow_path, read_flow, write_flow
 from slstt.models.model_file import load_model, read_header
 from slstt.training import checkpoint
 from slstt.training.optimization import learning_rate
@@ -252,7 +252,9 @@ def test_folds_without_a_name_are_refused(flow_root: Path, tmp_path: Path, capsy
 @pytest.mark.parametrize("more", [(), ("--check",)])
 def test_unfinished_preprocessing_is_refused(tmp_path: Path, capsys, more: tuple[str, ...]) -> None:
     root = write_cache(tmp_path / "cache")
-    (root / "manifest.json").write_text('{"smic": {"finished": false, "settings": {}}}')
+    (root / "manifest.json").write_text(
+        json.dumps({"smic": {"finished": False, "settings": {}, "version": FLOW_VERSION}})
+    )
     assert main(arguments(root, tmp_path / "run", *more)) == 3
     assert f"{root}: the preprocessing of smic is not finished; run slstt-preprocess" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
@@ -435,7 +437,7 @@ def test_an_id_in_the_index_cannot_lead_out_of_the_run_folder(flow_root: Path, t
     (root / "index.csv").write_text(rows.replace("smic,s01,", f"smic,{subject},"))
     assert main(arguments(root, tmp_path / "inner" / "runs" / "x")) == 3
     said = capsys.readouterr().err
-    assert "index.csv: line 2: subject: " in said and "mend it or run slstt-preprocess again" in said
+    assert "index.csv: line 2: subject: " in said and "correct it or run slstt-preprocess again" in said
     assert "Traceback" not in said and not (tmp_path / "inner" / "runs").exists()
     assert [path.name for path in tmp_path.rglob("*predictions.csv")] == []
 

@@ -77,8 +77,8 @@ REFUSED = {
     "two documents": ("a: 1\n---\na: 2", "not valid YAML"),
     "escape beyond Unicode": ('source: "\\UFFFFFFFF"', "not valid YAML"),
     "version of 5,000 digits": ("%YAML 1." + "1" * 5000 + "\n---\nepochs: 1", "not valid YAML"),
-    "section twice": ("training: {kind: adamw}\ntraining: {}", "line 2: 'training' stands twice in one section"),
-    "key twice": ("training:\n  kind: sgd\n  kind: adamw", "line 3: 'kind' stands twice in one section; keep one"),
+    "section twice": ("training: {kind: adamw}\ntraining: {}", "line 2: 'training' occurs twice in one section"),
+    "key twice": ("training:\n  kind: sgd\n  kind: adamw", "line 3: 'kind' occurs twice in one section; keep one"),
     "alias bomb": (BOMB, r"line 2: the alias \*a is not followed"),
     "merged section": ("training: &t {kind: adamw}\nother:\n  <<: *t", r"line 3: the alias \*t is not followed"),
     "merge key": ("training:\n  <<: {kind: adamw}", "'training.<<' is not a setting"),
@@ -134,7 +134,7 @@ def test_what_is_no_settings_file_is_named(text: str, complaint: str, tmp_path: 
         (f"subjects={DEEP[200]}", "nested deeper than 50 levels"),
         (f"subjects={DEEP[5000]}", "nested deeper than 50 levels"),
         (".".join(["root"] * 5000) + "=1", "an override is written section.key=value"),
-        ("training={kind: sgd, kind: adamw}", "'kind' stands twice"),
+        ("training={kind: sgd, kind: adamw}", "'kind' occurs twice"),
         ("subjects=[&a x, *a]", r"the alias \*a"),
         ("epochs=true", "a number is wanted"),
         ("epochs=1:30", "valid integer"),
@@ -186,7 +186,7 @@ def test_the_home_folder_is_where_the_shell_says(tmp_path: Path, monkeypatch: py
 
 
 CASES = [
-    ("training: {}\ntraining: {epochs: 3}", [], "'training' stands twice"),
+    ("training: {}\ntraining: {epochs: 3}", [], "'training' occurs twice"),
     ("", ["training.epochs=true"], "'training.epochs': a number is wanted"),
     ("", ["training.epochs=1:30"], "'training.epochs': "),
     ("", ["training.weight_decay=.inf"], "'training.weight_decay': Input should be a finite number"),

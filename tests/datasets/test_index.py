@@ -78,7 +78,7 @@ def test_an_id_that_could_leave_its_folder_is_refused_with_its_line(tmp_path, te
     with pytest.raises(DataError) as caught:
         read_index(tmp_path / "index.csv")
     (problem,) = caught.value.problems
-    assert complaint in problem and "index.csv: line 2" in problem and "mend it" in problem
+    assert complaint in problem and "index.csv: line 2" in problem and "correct it" in problem
     assert problem.isprintable()
 
 

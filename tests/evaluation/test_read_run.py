@@ -130,7 +130,7 @@ def test_names_that_no_file_system_can_hold(run: Path, name: str) -> None:
 def test_a_fold_that_stands_twice_is_named(run: Path) -> None:
     folds = json.loads((run / "folds.json").read_text())["folds"]
     (run / "folds.json").write_text(json.dumps({"folds": [*folds, folds[1]]}))
-    assert "the fold casme2/sub02 stands twice" in refused(run)
+    assert "the fold casme2/sub02 occurs twice" in refused(run)
 
 
 def seeds_folder(folder: Path) -> Path:

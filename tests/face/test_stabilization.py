@@ -1,4 +1,4 @@
-"""Holding a face still: what remains of a known head motion is a small part of a pixel, and expressions stay."""
+"""Stabilization: what remains of a known head motion is a small part of a pixel, and expressions stay."""
 
 import numpy as np
 import pytest
@@ -12,24 +12,24 @@ RATE = 100.0
 
 
 @pytest.fixture(scope="module")
-def stilled(rendered: Rendered, detector: LandmarkDetector) -> tuple[FaceStabilizer, list[Stabilized], np.ndarray]:
-    follower, stiller = FaceTracker(RATE, detector), FaceStabilizer(RATE)
-    landmarks = [follower.follow(frame).landmarks for frame in rendered.frames]
-    found = [stiller.still(frame, points) for frame, points in zip(rendered.frames, landmarks, strict=True)]
+def stabilized(rendered: Rendered, detector: LandmarkDetector) -> tuple[FaceStabilizer, list[Stabilized], np.ndarray]:
+    tracker, stabilizer = FaceTracker(RATE, detector), FaceStabilizer(RATE)
+    landmarks = [tracker.track(frame).landmarks for frame in rendered.frames]
+    found = [stabilizer.stabilize(frame, points) for frame, points in zip(rendered.frames, landmarks, strict=True)]
     assert all(found)
-    return stiller, [f for f in found if f is not None], np.array(landmarks)
+    return stabilizer, [f for f in found if f is not None], np.array(landmarks)
 
 
 def _beside(matrices: np.ndarray, moved: np.ndarray) -> np.ndarray:
-    """(n,) mean distance of stilled points from where they were on the first frame."""
+    """(n,) mean distance of stabilized points from where they were on the first frame."""
     held = np.einsum("nij,npj->npi", matrices[:, :, :2], moved) + matrices[:, None, :, 2]
     return np.hypot(*(held - moved[0]).transpose(2, 0, 1)).mean(axis=1)
 
 
 def test_what_remains_of_the_heads_motion_is_a_small_part_of_a_pixel(
-    rendered: Rendered, stilled: tuple[FaceStabilizer, list[Stabilized], np.ndarray]
+    rendered: Rendered, stabilized: tuple[FaceStabilizer, list[Stabilized], np.ndarray]
 ) -> None:
-    _, found, landmarks = stilled
+    _, found, landmarks = stabilized
     pose = rendered.drawn.parts[0].motion.pose
     true = rendered.head(pose.pixels(np.array([(-0.5, 0), (0.5, 0), (0, 0.5), (0, 1.0)])))
     moving = np.hypot(*(true - true[0]).transpose(2, 0, 1)).mean(axis=1)
@@ -40,13 +40,6 @@ def test_what_remains_of_the_heads_motion_is_a_small_part_of_a_pixel(
         rest[expression.onset : expression.offset + 1] = False
     assert left[rest].mean() < 0.03 and left[rest].max() < 0.08, "pixels; 0.018 and 0.053 measured"
     assert left.max() < 0.4, "an expression of half the face pulls the head with it: 0.29 of its 1.25 pixels"
-    print(
-        "LEFT",
-        left.mean(),
-        left.max(),
-        moving.max(),
-        _beside(np.array([_by_points(q, landmarks[0]) for q in landmarks]), true).mean(),
-    )
     # The same by dlib's points alone, which jitter: what the patches are for.
     first = landmarks[0]
     dlib = np.array([_by_points(points, first) for points in landmarks])
@@ -61,11 +54,11 @@ def _by_points(points: np.ndarray, first: np.ndarray) -> np.ndarray:
 
 
 def test_expressions_remain_and_rest_is_rest(
-    rendered: Rendered, stilled: tuple[FaceStabilizer, list[Stabilized], np.ndarray]
+    rendered: Rendered, stabilized: tuple[FaceStabilizer, list[Stabilized], np.ndarray]
 ) -> None:
-    stiller, found, _ = stilled
+    stabilizer, found, _ = stabilized
     moved = np.array([f.moved for f in found])
-    assert moved.shape == (rendered.drawn.count, len(stiller.points), 2)
+    assert moved.shape == (rendered.drawn.count, len(stabilizer.points), 2)
     interocular = rendered.drawn.parts[0].motion.pose.interocular
     for expression in rendered.drawn.micro:
         reached = np.hypot(*(moved[expression.apex] - moved[expression.onset]).T)
@@ -76,41 +69,41 @@ def test_expressions_remain_and_rest_is_rest(
 
 
 def test_patches_lie_on_the_face_and_away_from_the_eyes(
-    stilled: tuple[FaceStabilizer, list[Stabilized], np.ndarray],
+    stabilized: tuple[FaceStabilizer, list[Stabilized], np.ndarray],
 ) -> None:
-    stiller, _, landmarks = stilled
-    on_square = landmarks[0] @ stiller.to_square[:2, :2].T + stiller.to_square[:2, 2]
-    apart = np.hypot(*(stiller.points[:, None] - on_square[36:48]).transpose(2, 0, 1))
-    assert len(stiller.points) > 100 and apart.min() > 10
+    stabilizer, _, landmarks = stabilized
+    on_square = landmarks[0] @ stabilizer.to_square[:2, :2].T + stabilizer.to_square[:2, 2]
+    apart = np.hypot(*(stabilizer.points[:, None] - on_square[36:48]).transpose(2, 0, 1))
+    assert len(stabilizer.points) > 100 and apart.min() > 10
     low, high = on_square.min(axis=0), on_square.max(axis=0)
-    assert (stiller.points >= low - 1).all() and (stiller.points <= high + 1).all()
+    assert (stabilizer.points >= low - 1).all() and (stabilizer.points <= high + 1).all()
 
 
-def test_only_the_first_frame_starts_anew(stilled: tuple[FaceStabilizer, list[Stabilized], np.ndarray]) -> None:
-    _, found, _ = stilled
+def test_only_the_first_frame_starts_anew(stabilized: tuple[FaceStabilizer, list[Stabilized], np.ndarray]) -> None:
+    _, found, _ = stabilized
     assert [n for n, f in enumerate(found) if f.start] == [0]
     assert np.array_equal(found[0].matrix, np.eye(3)[:2])
 
 
-def test_a_sudden_jump_of_the_head_is_followed_by_the_landmarks(rendered: Rendered, detector: LandmarkDetector) -> None:
-    stiller = FaceStabilizer(RATE)
+def test_a_sudden_jump_of_the_head_is_tracked_by_the_landmarks(rendered: Rendered, detector: LandmarkDetector) -> None:
+    stabilizer = FaceStabilizer(RATE)
     jumped = np.roll(rendered.frames[:2], (12, 30), axis=(1, 2))
     frames = [rendered.frames[0], rendered.frames[1], *jumped]
     for frame in frames[:2]:
-        assert stiller.still(frame, detector.detect(frame)[0].landmarks) is not None
+        assert stabilizer.stabilize(frame, detector.detect(frame)[0].landmarks) is not None
     for frame in frames[2:]:
-        found = stiller.still(frame, detector.detect(frame)[0].landmarks)
+        found = stabilizer.stabilize(frame, detector.detect(frame)[0].landmarks)
         assert found is not None
     assert np.abs(found.matrix[:, 2] + found.matrix[:, :2] @ (160, 120) - (130, 108)).max() < 1.0
 
 
-def test_a_picture_without_this_face_is_not_held(rendered: Rendered, detector: LandmarkDetector) -> None:
-    stiller = FaceStabilizer(RATE)
+def test_a_picture_without_this_face_is_not_stabilized(rendered: Rendered, detector: LandmarkDetector) -> None:
+    stabilizer = FaceStabilizer(RATE)
     points = detector.detect(rendered.frames[0])[0].landmarks
-    stiller.still(rendered.frames[0], points)
+    stabilizer.stabilize(rendered.frames[0], points)
     noise = np.random.default_rng(0).integers(0, 256, rendered.frames[0].shape, dtype=np.uint8)
-    assert stiller.still(noise, points) is None
-    assert stiller.still(rendered.frames[1], points) is not None, "and the hold is not lost by it"
+    assert stabilizer.stabilize(noise, points) is None
+    assert stabilizer.stabilize(rendered.frames[1], points) is not None, "and the face is not lost by it"
 
 
 @pytest.mark.parametrize("light", ["whole", "from the side"])
@@ -118,8 +111,8 @@ def test_changing_light_is_no_motion(rendered: Rendered, detector: LandmarkDetec
     face = rendered.frames[0].astype(np.float32)
     points = detector.detect(rendered.frames[0])[0].landmarks
     field = np.ones_like(face) if light == "whole" else np.linspace(0, 1, face.shape[1], dtype=np.float32)
-    stiller = FaceStabilizer(RATE)
-    stiller.still(rendered.frames[0], points)
+    stabilizer = FaceStabilizer(RATE)
+    stabilizer.stabilize(rendered.frames[0], points)
     for amount in (-0.3, -0.1, 0.1, 0.3):
-        found = stiller.still(np.clip(face * (1 + amount * field), 0, 255).astype(np.uint8), points)
+        found = stabilizer.stabilize(np.clip(face * (1 + amount * field), 0, 255).astype(np.uint8), points)
         assert found is not None and np.hypot(*found.moved.T).max() < 3.0, "thousandths of the interocular distance"

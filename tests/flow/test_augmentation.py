@@ -2,14 +2,12 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slstt.config.train import Augment
-from slstt.datasets import flow_maps
 from slstt.flow.augmentation import Changes, augment, draw_changes, intensify, mirror, retime, transform
 from slstt.flow.encoding import strain
 
@@ -34,10 +32,19 @@ def moved(flow: torch.Tensor, angle: float = 0, zoom: float = 1, shift: tuple[fl
     return transform(flow, angles, zooms, shifts)
 
 
-def test_mirroring_is_that_of_the_flow_maps_and_its_own_inverse() -> None:
+def test_mirroring_flips_left_and_right_turns_the_sign_of_u_and_is_its_own_inverse() -> None:
     maps = torch.randn(4, 1, 3, 6, 6)
-    assert np.array_equal(mirror(maps)[:, 0].numpy(), flow_maps.mirror(maps[:, 0].numpy()))
+    u, v, strain = maps.flip(-1).unbind(2)
+    assert torch.equal(mirror(maps), torch.stack((-u, v, strain), 2))
     assert torch.equal(mirror(mirror(maps)), maps)
+
+
+def test_published_maps_are_mirrored_as_255_minus_u_in_bytes() -> None:
+    raw = torch.randint(0, 256, (4, 1, 3, 6, 6))
+    u, v, strain = raw.flip(-1).unbind(2)
+    expected = torch.stack((255 - u, v, strain), 2) / 127.5 - 1
+    # 255 - u and -(u / 127.5 - 1) differ by the rounding of one float32 division.
+    torch.testing.assert_close(mirror(raw / 127.5 - 1), expected, rtol=0, atol=2e-7)
 
 
 def test_a_spot_that_moves_right_moves_left_in_the_mirror() -> None:

@@ -318,7 +318,7 @@ def test_the_weights_that_come_with_the_package_are_small() -> None:
 
 
 def test_unknown_torchvision_name() -> None:
-    with pytest.raises(WeightsError, match=r"torchvision knows no weights ViT_B_16_Weights.BEST"):
+    with pytest.raises(WeightsError, match=r"torchvision has no weights ViT_B_16_Weights.BEST"):
         load_encoder(SLSTT(**SMALL), "ViT_B_16_Weights.BEST")
 
 

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torchvision.models.vision_transformer import VisionTransformer as TorchvisionViT
 
 from slstt.errors import ConfigError
-from slstt.models.vit import TransformerBlock, VisionTransformer
-from slstt.models.weight_files import resample_positions, translate
+from slstt.models.vit import TransformerBlock, VisionTransformer, resample_positions
+from slstt.models.weight_files import translate
 
 SMALL = {"image_size": 32, "patch_size": 8, "width": 48, "depth": 4, "heads": 3}
 

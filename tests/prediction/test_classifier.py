@@ -44,7 +44,7 @@ def run_of(folder: Path, *overrides: str) -> tuple[Path, Path]:
             listed.append(clip)
     write_index(cache / "index.csv", listed)
     (cache / "manifest.json").write_text(
-        json.dumps({"smic": {"settings": {"flow": {"method": "dis"}}, "finished": True, "version": FLOW_VERSION}})
+        json.dumps({"smic": {"settings": {"flow": {"method": "farneback"}}, "finished": True, "version": FLOW_VERSION}})
     )
     (folder / "tiny.yaml").write_text(SETTINGS)
     arguments = ["--config", str(folder / "tiny.yaml"), "--out", str(folder / "run"), "--quiet"]
@@ -96,12 +96,12 @@ def test_a_missing_fold_is_said(trained: tuple[Path, Path], tmp_path: Path) -> N
 
 def test_the_preprocessing_is_that_of_the_runs_clips(trained: tuple[Path, Path]) -> None:
     settings, remarks = read_settings(find_classifier(str(trained[1])), [])
-    assert settings.flow.method == "dis"
+    assert settings.flow.method == "farneback"
     assert settings.frames.count == 3
     assert remarks == []
-    assert read_settings(find_classifier(str(trained[1])), ["flow.method=farneback"])[0].flow.method == "farneback"
+    assert read_settings(find_classifier(str(trained[1])), ["flow.method=dis"])[0].flow.method == "dis"
     fold = trained[1] / "folds" / "smic-s01" / "model.safetensors"
-    assert read_settings(find_classifier(str(fold)), [])[0].flow.method == "dis"
+    assert read_settings(find_classifier(str(fold)), [])[0].flow.method == "farneback"
 
 
 def test_weights_that_do_not_say_their_preprocessing_get_the_defaults_with_a_line(
@@ -113,7 +113,7 @@ def test_weights_that_do_not_say_their_preprocessing_get_the_defaults_with_a_lin
             header[name] = value
     save_model(load_model(model), tmp_path / "bare.safetensors", header)
     settings, remarks = read_settings(find_classifier(str(tmp_path / "bare.safetensors")), [])
-    assert settings.flow.method == "farneback"
+    assert settings.flow.method == "dis"
     assert ["does not say how its clips were preprocessed" in line for line in remarks] == [True]
 
 

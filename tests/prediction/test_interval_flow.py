@@ -1,4 +1,4 @@
-"""From an interval to flow: the same bits as slstt-preprocess makes, the head held still, the crop where it belongs."""
+"""From an interval to flow: the same bits as slstt-preprocess makes, the head stabilized, the crop where it belongs."""
 
 import csv
 from collections.abc import Callable, Iterator
@@ -34,21 +34,19 @@ def settings(*overrides: str) -> PreprocessConfig:
     return load_config(PreprocessConfig, None, ["interpolation.method=linear", "crop.at_most=128", *overrides])
 
 
-def seen(count: int, landmarks: np.ndarray, still: np.ndarray | None = None) -> FaceMotion:
+def seen(count: int, landmarks: np.ndarray, stabilization: np.ndarray | None = None) -> FaceMotion:
     """`count` frames with one face and a still head, unless told otherwise."""
-    still = np.repeat(REST[None], count, 0) if still is None else still
+    stabilization = np.repeat(REST[None], count, 0) if stabilization is None else stabilization
     landmarks = np.repeat(landmarks[None], count, 0).astype(np.float32)
     times, faces = np.arange(count) / 100, np.ones(count, int)
-    return FaceMotion(100.0, times, landmarks, still, np.zeros(count, np.float32), faces, (), ())
+    return FaceMotion(100.0, times, landmarks, stabilization, np.zeros(count, np.float32), faces, (), ())
 
 
-def one(
-    pictures: Callable[[int], Picture], watched: FaceMotion, interval: Interval, crop: Crop | None, *overrides: str
-):
+def one(pictures: Callable[[int], Picture], motion: FaceMotion, interval: Interval, crop: Crop | None, *overrides: str):
     def frames(numbers) -> Iterator[tuple[int, Picture]]:
         return ((n, pictures(n)) for n in numbers)
 
-    ((place, made),) = interval_flows(frames, watched, [interval], crop, settings(*overrides), no_rife)
+    ((place, made),) = interval_flows(frames, motion, [interval], crop, settings(*overrides), no_rife)
     assert place == 0
     return made
 
@@ -99,10 +97,10 @@ def test_the_default_weights_tell_rendered_expressions_apart(tmp_path: Path) -> 
         landmarks = detector.detect(read_image(clip.frames[apex]), upsample=1)[0].landmarks
         interval = Interval(numbers.index(clip.onset), numbers.index(apex), numbers.index(clip.offset), 1.0)
         count = f"frames.count={classifier.wanted.frames}"
-        watched = seen(len(numbers), landmarks)
+        motion = seen(len(numbers), landmarks)
         made = one(
             lambda n, clip=clip, numbers=numbers: read_image(clip.frames[numbers[n]]),
-            watched,
+            motion,
             interval,
             classifier.crop,
             count,
@@ -117,7 +115,7 @@ def test_the_default_weights_tell_rendered_expressions_apart(tmp_path: Path) -> 
 def test_the_motion_of_the_head_leaves_no_flow(
     clips: list[Clip], points: Callable[[Clip], np.ndarray], crop: Crop | None
 ) -> None:
-    """One picture, shifted, turned and grown from frame to frame: after stilling nothing moves."""
+    """One picture, shifted, turned and grown from frame to frame: after stabilization nothing moves."""
     face = read_image(clips[0].frames[clips[0].apex or 0])
     height, width = face.shape[:2]
     moves = []
@@ -126,7 +124,7 @@ def test_the_motion_of_the_head_leaves_no_flow(
             cv2.getRotationMatrix2D((width / 2, height / 2), 0.6 * n, 1 + 0.004 * n)
             + np.array([[0, 0, 1.1 * n], [0, 0, n]])
         )
-    still = np.stack([cv2.invertAffineTransform(move) for move in moves])
+    stabilization = np.stack([cv2.invertAffineTransform(move) for move in moves])
 
     def picture(n: int) -> Picture:
         moved = cv2.warpAffine(face, moves[n], (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
@@ -135,7 +133,7 @@ def test_the_motion_of_the_head_leaves_no_flow(
     landmarks = points(clips[0])
     own = landmarks @ moves[5][:, :2].T + moves[5][:, 2]
     interval = Interval(0, 5, 8, 1.0)
-    rested = one(picture, seen(9, own, still), interval, crop, "frames.count=5")
+    rested = one(picture, seen(9, own, stabilization), interval, crop, "frames.count=5")
     loose = one(picture, seen(9, own), interval, crop, "frames.count=5")
     assert isinstance(rested, IntervalFlow) and isinstance(loose, IntervalFlow)
     left, before = (np.median(np.hypot(*made.flow[-1])) for made in (rested, loose))
@@ -171,9 +169,9 @@ def test_the_crop_is_laid_by_the_eyes_and_a_tilted_head_is_righted(turn: float) 
     [((0,), "no face on its onset, frame 0"), (tuple(range(1, 9)), "no frame with a face after its onset 0")],
 )
 def test_an_interval_without_a_face_says_so(lost: tuple[int, ...], reason: str) -> None:
-    watched = seen(9, np.random.default_rng(0).uniform(40, 90, (68, 2)))
-    watched.landmarks[list(lost)] = np.nan
-    made = one(lambda n: np.zeros((120, 120, 3), np.uint8), watched, Interval(0, 4, 8, 1.0), None)
+    motion = seen(9, np.random.default_rng(0).uniform(40, 90, (68, 2)))
+    motion.landmarks[list(lost)] = np.nan
+    made = one(lambda n: np.zeros((120, 120, 3), np.uint8), motion, Interval(0, 4, 8, 1.0), None)
     assert isinstance(made, Unclassifiable)
     assert reason in str(made)
 
@@ -181,10 +179,10 @@ def test_an_interval_without_a_face_says_so(lost: tuple[int, ...], reason: str) 
 def test_frames_without_a_face_are_left_out_and_said(clips: list[Clip], points: Callable[[Clip], np.ndarray]) -> None:
     clip = clips[0]
     numbers = list(clip.frames)[:9]
-    watched = seen(9, points(clip))
-    watched.still[4] = np.nan
+    motion = seen(9, points(clip))
+    motion.stabilization[4] = np.nan
     interval = Interval(0, 4, 8, 1.0)
-    made = one(lambda n: read_image(clip.frames[numbers[n]]), watched, interval, None, "frames.count=11")
+    made = one(lambda n: read_image(clip.frames[numbers[n]]), motion, interval, None, "frames.count=11")
     assert isinstance(made, IntervalFlow)
     assert made.flow.shape[0] == 11
     assert [remark.split()[0] for remark in made.remarks] == ["1", "frame", "4"]
@@ -203,9 +201,9 @@ def test_several_intervals_are_read_in_one_pass_and_keep_their_places(
             yield n, read_image(clip.frames[numbers[n]])
 
     intervals = [Interval(0, 5, 9, 1.0), Interval(8, 12, 15, 1.0)]
-    watched, config = seen(20, points(clip)), settings("frames.count=1")
-    made = dict(interval_flows(frames, watched, intervals, None, config, no_rife))
+    motion, config = seen(20, points(clip)), settings("frames.count=1")
+    made = dict(interval_flows(frames, motion, intervals, None, config, no_rife))
     assert read == sorted(set(read)) == [0, 5, 8, 9, 12, 15]
-    alone = one(lambda n: read_image(clip.frames[numbers[n]]), watched, intervals[1], None, "frames.count=1")
+    alone = one(lambda n: read_image(clip.frames[numbers[n]]), motion, intervals[1], None, "frames.count=1")
     assert isinstance(made[1], IntervalFlow)
     np.testing.assert_array_equal(made[1].flow, alone.flow)

@@ -134,30 +134,30 @@ def whole(rendered: Rendered, write: Write) -> Recording:
 
 
 @pytest.fixture(scope="module")
-def watched(whole: Recording, detector: LandmarkDetector) -> FaceMotion:
+def motion(whole: Recording, detector: LandmarkDetector) -> FaceMotion:
     return measure_face_motion(whole, detector=detector)
 
 
-def test_every_expression_of_a_recording_is_spotted_and_no_blink(rendered: Rendered, watched: FaceMotion) -> None:
+def test_every_expression_of_a_recording_is_spotted_and_no_blink(rendered: Rendered, motion: FaceMotion) -> None:
     assert max(part.lids.max() for part in rendered.drawn.parts) > 0.9, "there are blinks"
-    assert len(watched.intervals) == len(rendered.drawn.micro) > 0
-    for found, true in zip(watched.intervals, rendered.drawn.micro, strict=True):
+    assert len(motion.intervals) == len(rendered.drawn.micro) > 0
+    for found, true in zip(motion.intervals, rendered.drawn.micro, strict=True):
         assert abs(found.apex - true.apex) <= 3
         shared = min(found.offset, true.offset) - max(found.onset, true.onset)
         assert shared / (max(found.offset, true.offset) - min(found.onset, true.onset)) >= 0.5
 
 
-def test_what_is_watched_covers_every_frame(rendered: Rendered, watched: FaceMotion) -> None:
+def test_face_motion_covers_every_frame(rendered: Rendered, motion: FaceMotion) -> None:
     count = rendered.drawn.count
-    assert watched.landmarks.shape == (count, 68, 2) and watched.landmarks.dtype == np.float32
-    assert watched.still.shape == (count, 2, 3) and watched.still.dtype == np.float64
-    assert watched.intensity.shape == (count,) and watched.intensity.dtype == np.float32
-    assert watched.faces.shape == (count,) and set(watched.faces) == {1}
-    assert np.isfinite(watched.landmarks).all() and np.isfinite(watched.still).all() and watched.remarks == ()
+    assert motion.landmarks.shape == (count, 68, 2) and motion.landmarks.dtype == np.float32
+    assert motion.stabilization.shape == (count, 2, 3) and motion.stabilization.dtype == np.float64
+    assert motion.intensity.shape == (count,) and motion.intensity.dtype == np.float32
+    assert motion.faces.shape == (count,) and set(motion.faces) == {1}
+    assert np.isfinite(motion.landmarks).all() and np.isfinite(motion.stabilization).all() and motion.remarks == ()
     inside = np.zeros(count, bool)
     for found in rendered.drawn.expressions:
         inside[found.onset : found.offset + 13] = True  # the lag after it, too
-    assert np.nanmax(watched.intensity[inside]) > 2 * np.nanquantile(watched.intensity[~inside], 0.95)
+    assert np.nanmax(motion.intensity[inside]) > 2 * np.nanquantile(motion.intensity[~inside], 0.95)
 
 
 def test_a_lost_face_is_remarked_and_no_interval_spans_it(
@@ -170,7 +170,7 @@ def test_a_lost_face_is_remarked_and_no_interval_spans_it(
     seen = measure_face_motion(write("lost", frames), advance=advanced.append, detector=detector)
     lost = np.isnan(seen.landmarks).all(axis=(1, 2))
     assert lost[true.apex - 1 : true.apex + 3].all() and lost.sum() < 80
-    assert np.array_equal(lost, np.isnan(seen.still).all(axis=(1, 2))) and np.isnan(seen.intensity[lost]).all()
+    assert np.array_equal(lost, np.isnan(seen.stabilization).all(axis=(1, 2))) and np.isnan(seen.intensity[lost]).all()
     assert any("no face at" in line and " s" in line for line in seen.remarks)
     assert all(not lost[i.onset : i.offset + 1].any() for i in seen.intervals)
     assert sum(advanced) == len(frames)

@@ -11,7 +11,7 @@ from slstt.datasets import read_release
 from slstt.datasets.synthetic import read_truth
 from slstt.face.crop import MEASURED_SIDE, cut, face_mask, face_square
 from slstt.images import read_image
-from slstt.preprocessing.apex_spotting import spot
+from slstt.preprocessing.apex_spotting import apex_place
 
 SIDE = 160
 """Of the made pictures."""
@@ -47,7 +47,7 @@ def test_the_peak_of_a_local_motion_is_found_in_spite_of_a_drifting_head(apex: i
     places = np.arange(24, dtype=np.float32)
     lift = np.float32(2.0) * np.exp(-(((places - apex) / 5) ** 2)) * (places > 0)
     drift = np.float32(0.1) * places  # at the end larger than the expression
-    found, strength = spot(_clip(lift, drift), FACE)
+    found, strength = apex_place(_clip(lift, drift), FACE)
     assert abs(found - apex) <= 1
     assert strength.shape == (24,) and strength[found] == strength[1:].max()
 
@@ -61,9 +61,9 @@ def test_motion_outside_the_face_and_in_the_eyes_does_not_count() -> None:
 
 def test_the_onset_is_never_the_apex_and_two_frames_are_needed() -> None:
     still = np.repeat(_texture().astype(np.uint8)[None], 4, axis=0)
-    assert spot(still, FACE)[0] >= 1
+    assert apex_place(still, FACE)[0] >= 1
     with pytest.raises(ValueError, match="at least two"):
-        spot(still[:1], FACE)
+        apex_place(still[:1], FACE)
 
 
 def test_mean_error_on_synthetic_clips_beats_the_middle_frame(synthetic_release: Callable[[str], Path]) -> None:
@@ -76,7 +76,7 @@ def test_mean_error_on_synthetic_clips_beats_the_middle_frame(synthetic_release:
         frames = np.stack(
             [cv2.cvtColor(cut(read_image(clip.frames[n]), square, MEASURED_SIDE), cv2.COLOR_RGB2GRAY) for n in numbers]
         )
-        place, _ = spot(frames, (truth.landmarks_onset - square[:2]) * (MEASURED_SIDE / square[2]))
+        place, _ = apex_place(frames, (truth.landmarks_onset - square[:2]) * (MEASURED_SIDE / square[2]))
         spotted.append(abs(numbers[place] - truth.apex))
         middle.append(abs(numbers[len(numbers) // 2] - truth.apex))
     assert np.mean(spotted) <= 1.0 and max(spotted) <= 2, "in frames; docs/preprocessing.md has larger samples"

@@ -58,17 +58,17 @@ print(repr((code, strays, tables, modules)))
 
 @pytest.mark.parametrize("config", [CONFIG, CONFIG.with_name("clip.yaml")])
 def test_no_real_map_label_or_statistic_enters(config: Path, tmp_path: Path) -> None:
-    """The whole command, watched by the interpreter: every file it opens is Python's, the package's code or its own."""
+    """The whole command, traced by the interpreter: every file it opens is Python's, the package's code or its own."""
     root, out = Path(__file__).parents[2], tmp_path / "out"
     arguments = ["--config", str(config), "--out", str(out), "--quiet", *SHORT]
-    watched = subprocess.run(
+    traced = subprocess.run(
         [sys.executable, "-c", OBSERVER, str(root / "slstt"), str(out), *arguments],
         capture_output=True,
         text=True,
         cwd=tmp_path,
     )
-    assert watched.returncode == 0, watched.stderr
-    code, strays, tables, modules = eval(watched.stdout.splitlines()[-1])
+    assert traced.returncode == 0, traced.stderr
+    code, strays, tables, modules = eval(traced.stdout.splitlines()[-1])
     assert code == 0
     assert [path for path in strays if path != str(config.resolve())] == []
     assert tables == []  # no CSV, JSON or array inside the package: the protocols' digests stay closed too

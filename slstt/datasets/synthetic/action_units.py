@@ -166,10 +166,10 @@ def place(units: Sequence[int], landmarks: np.ndarray) -> Sites:
     for side, sign in ((False, 1.0), (True, -1.0)):
         for number in units:
             for pull in UNITS[number]:
-                own = [MIRROR[i] if side else i for i in pull.landmarks]
+                points = [MIRROR[i] if side else i for i in pull.landmarks]
                 unit.append(number)
                 right.append(side)
-                position.append(landmarks[own].mean(axis=0) + np.array(pull.offset) * (sign, 1))
+                position.append(landmarks[points].mean(axis=0) + np.array(pull.offset) * (sign, 1))
                 direction.append(np.array(pull.direction) * (sign, 1))
                 spread.append(pull.spread)
     return Sites(

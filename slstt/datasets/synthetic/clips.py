@@ -311,13 +311,13 @@ def draw_clip(
     wrong = round(float(timing.normal(0, 2.5 * difficulty * pace)))
     annotated = int(np.clip(apex + wrong, onset + 1, offset - 1))
 
-    own = np.random.default_rng([5, stream.seed, stream.subject, 0])  # how this subject sits
-    interocular = face_size(size) * own.uniform(0.92, 1.06) * around.uniform(0.985, 1.015)
+    seat = np.random.default_rng([5, stream.seed, stream.subject, 0])  # how this subject sits
+    interocular = face_size(size) * seat.uniform(0.92, 1.06) * around.uniform(0.985, 1.015)
     pose = Pose(
         interocular=interocular,
-        x=size[0] * (0.5 + own.uniform(-0.02, 0.02) + around.uniform(-0.012, 0.012)),
-        y=size[1] * 0.44 + interocular * (own.uniform(-0.06, 0.06) + around.uniform(-0.06, 0.06)),
-        roll=float(np.deg2rad(own.uniform(-2, 2) + around.uniform(-1.5, 1.5))),
+        x=size[0] * (0.5 + seat.uniform(-0.02, 0.02) + around.uniform(-0.012, 0.012)),
+        y=size[1] * 0.44 + interocular * (seat.uniform(-0.06, 0.06) + around.uniform(-0.06, 0.06)),
+        roll=float(np.deg2rad(seat.uniform(-2, 2) + around.uniform(-1.5, 1.5))),
     )
     pixel = face_size(size) / 96  # a pixel of a 640x480 frame
     low, high = peak_range(difficulty)

@@ -410,8 +410,8 @@ def write(
             numbers = range(1, subjects + 1)
             portraits = pool.map(plan.portrait, numbers)
             for subject, portrait in zip(numbers, portraits, strict=True):
-                own = [clip for of, clip in plan.tasks if of == subject]
-                for row in pool.map(lambda clip, s=subject, p=portrait: _write_clip(part, plan, p, s, clip), own):
+                clips = [clip for of, clip in plan.tasks if of == subject]
+                for row in pool.map(lambda clip, s=subject, p=portrait: _write_clip(part, plan, p, s, clip), clips):
                     rows.append(row)
                     progress.advance()
         if plan.native.sheet is not None:

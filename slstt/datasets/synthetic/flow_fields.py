@@ -180,8 +180,8 @@ def _pulls(
     # Where the face lies in the crop, how large it is, and its own shape: all move the sites.
     size = 1 + settings.place * generator.standard_normal((count, 1, 1), dtype=np.float32)
     shift = settings.place * generator.standard_normal((count, 1, 2), dtype=np.float32)
-    own = settings.shape * generator.standard_normal((count, pulls, 2), dtype=np.float32)
-    position = (sites.position + own) * size + shift
+    person = settings.shape * generator.standard_normal((count, pulls, 2), dtype=np.float32)
+    position = (sites.position + person) * size + shift
     spread = (sites.spread * generator.uniform(*settings.spread, (count, pulls, 1)) * size).astype(np.float32)
     x, y = _axes(settings, resolution)
     across = np.exp(-0.5 * ((x - position[..., :1]) / spread[..., :1]) ** 2).astype(np.float32)

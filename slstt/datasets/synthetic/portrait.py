@@ -1,4 +1,7 @@
-"""A subject's neutral picture, once with open and once with closed eyes; every frame of a clip is a warp of it."""
+"""A synthetic subject's neutral picture: skin, brows, eyes, mouth and hair painted; every frame is a warp of it.
+
+It is painted twice, with open and with closed eyes.
+"""
 
 from dataclasses import dataclass
 

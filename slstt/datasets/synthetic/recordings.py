@@ -115,15 +115,20 @@ def draw_recording(
     begins = [0, *(expression.offset + 1 for expression in expressions[:-1])]
     ends = [*(expression.offset for expression in expressions[:-1]), count - 1]
     for first, last, expression in zip(begins, ends, expressions or [None], strict=True):
-        here, own = slice(first, last + 1), numbers[first : last + 1]
-        intensity, action = np.zeros(len(own)), np.zeros_like(scene.motion.action)
+        here, shown = slice(first, last + 1), numbers[first : last + 1]
+        intensity, action = np.zeros(len(shown)), np.zeros_like(scene.motion.action)
         if expression is not None:
             rise, fall = acting.uniform(0.8, 1.25, 2)
-            intensity = profile(own, expression.onset, expression.apex, expression.offset, rise, fall)
+            intensity = profile(shown, expression.onset, expression.apex, expression.offset, rise, fall)
             units = draw_units(expression.emotion, difficulty, acting)
             action = action_field(size, pose, portrait.face.landmarks, units, expression.peak)
         motion = replace(
-            scene.motion, numbers=own, intensity=intensity, action=action, drift=drift[here], wander=wander[here]
+            scene.motion,
+            numbers=shown,
+            intensity=intensity,
+            action=action,
+            drift=drift[here],
+            wander=wander[here],
         )
         parts.append(replace(scene, first=first, last=last, motion=motion, lids=lids[here], gain=gain[here]))
     return SyntheticRecording(portrait, rate, count, tuple(expressions), tuple(parts))
@@ -157,12 +162,12 @@ def _expressions(
 def write_video(path: Path, pictures: Iterable[np.ndarray], rate: float) -> Path:
     """Write pictures (H, W, 3) uint8 RGB as a video: `.avi` Motion JPEG of high quality, else MPEG-4 of some 2 kB a
     picture of 640 x 480. Width and height must be even."""
-    still = path.suffix == ".avi"
+    motion_jpeg = path.suffix == ".avi"
     with av.open(str(path), "w") as container:
         per_second = Fraction(rate).limit_denominator(1001)
-        options = {"qmin": "2", "qmax": "2"} if still else {}
-        stream = container.add_stream("mjpeg" if still else "mpeg4", per_second, options)
-        stream.pix_fmt = "yuvj420p" if still else "yuv420p"
+        options = {"qmin": "2", "qmax": "2"} if motion_jpeg else {}
+        stream = container.add_stream("mjpeg" if motion_jpeg else "mpeg4", per_second, options)
+        stream.pix_fmt = "yuvj420p" if motion_jpeg else "yuv420p"
         for number, picture in enumerate(pictures):
             if number == 0:
                 stream.height, stream.width = picture.shape[:2]
