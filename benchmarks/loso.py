@@ -89,12 +89,18 @@ def executors(root: Path, folder: Path, folds: int, epochs: int) -> None:
 def resuming(folder: Path) -> None:
     for name, overrides in {
         "demo": ["--config", "configs/demo.yaml"],
-        "paper, LSTM, blocks frozen": ["--config", "configs/paper/slstt.yaml", "data.protocol=cde"],
+        "paper, LSTM, blocks frozen": [
+            "--config",
+            "configs/paper/slstt.yaml",
+            "data.protocol=cde",
+            "encoder.dropout=0",
+        ],
         "ViT-B/16 and LSTM, everything learns": [
             "--config",
             "configs/paper/slstt.yaml",
             "data.protocol=cde",
             "encoder.trainable=all",
+            "encoder.dropout=0",
         ],
     }.items():
         settings = load_config(TrainConfig, Path(overrides[1]), [*overrides[2:], "model.pretrained=null"])
@@ -119,9 +125,11 @@ def resuming(folder: Path) -> None:
 
 
 def paper_fold() -> None:
-    """One step of the published recipe on stored features; the whole fold follows by counting steps."""
+    """One step of the published recipe, without Dropout and so on stored features; the fold follows by counting."""
     settings = load_config(
-        TrainConfig, Path("configs/paper/slstt.yaml"), ["data.protocol=cde", "model.pretrained=null"]
+        TrainConfig,
+        Path("configs/paper/slstt.yaml"),
+        ["data.protocol=cde", "model.pretrained=null", "encoder.dropout=0"],
     )
     model = make_model(settings, 3).train()
     state = FoldState(model, settings.training)

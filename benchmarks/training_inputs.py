@@ -165,8 +165,8 @@ def main() -> None:
         print("|---|---|---|---|---|")
         road("configs/demo.yaml", [], 64)
         every = [f"training.augment.{change}" for change in ("mirror=true", "rotate=5", "zoom=0.1", "jitter=0.5")]
-        road("configs/paper/slstt.yaml", ["encoder.trainable=all"], 384)
-        road("configs/paper/slstt.yaml", ["encoder.trainable=all", *every], 384)
+        road("configs/paper/slstt.yaml", ["encoder.trainable=all", "encoder.dropout=0"], 384)
+        road("configs/paper/slstt.yaml", ["encoder.trainable=all", "encoder.dropout=0", *every], 384)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,11 @@ from slstt.config.load import Section
 
 ApexPolicy = Literal["spot", "middle", "fail"]
 """What becomes of an unusable apex: spotted, replaced by the middle of onset..offset, or the clip fails."""
-FrameSelection = Literal["apex", "uniform"]
+FrameSelection = Literal["apex", "uniform", "published"]
 InterpolationMethod = Literal["rife", "linear", "none"]
 FlowMethod = Literal["farneback", "dis"]
+SquarePlace = Literal["centred", "published"]
+Grey = Literal["standard", "swapped"]
 
 MOST_WORKERS = 1024
 
@@ -24,7 +26,8 @@ class Frames(Section):
     selection: FrameSelection = Field(
         default="apex",
         description="When a clip has more frames than `count`: `apex` takes the window around the apex, "
-        "`uniform` spreads the frames evenly over onset..offset.",
+        "`uniform` spreads the frames evenly over onset..offset. `published`: as the published program, from five "
+        "frames before the apex on; what is missing up to the offset is made up, even where frames before are left.",
     )
 
 
@@ -61,6 +64,11 @@ class Crop(Section):
     upsample: int = Field(
         default=1, ge=0, le=2, description="No face found: double the picture this many times and look again."
     )
+    place: SquarePlace = Field(
+        default="centred",
+        description="A square with an odd side: `centred`, the nose tip's pixel is its middle; `published`, one pixel "
+        "further left and up, as the published program cuts it.",
+    )
     neighbours: int = Field(
         default=3,
         ge=0,
@@ -91,6 +99,11 @@ class Flow(Section):
     reference: Literal["onset", "consecutive"] = Field(
         default="onset",
         description="`onset`: from the onset frame to each frame; `consecutive`: from frame to next frame.",
+    )
+    grey: Grey = Field(
+        default="standard",
+        description="How colour frames become grey: `standard` weights of red, green and blue (.299, .587, .114); "
+        "`swapped`: red and blue exchanged, as in the published program.",
     )
 
 

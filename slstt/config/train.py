@@ -36,10 +36,11 @@ class Data(Section):
         "strain); `hsv_frame` colour wheel, length scaled to 0..1 in each frame (as published); `hsv_clip` in "
         "each clip, which keeps the rise and fall. Flow maps are taken as they are.",
     )
-    normalize: Literal["none", "map", "train"] = Field(
+    normalize: Literal["none", "map", "train", "imagenet"] = Field(
         default="none",
         description="`map`: each clip's channels minus their median, divided by their deviation; `train`: minus the "
-        "mean, divided by the deviation of the fold's training subjects; `none`: as encoded.",
+        "mean, divided by the deviation of the fold's training subjects; `imagenet`: pictures in -1..1 as 0..1, minus "
+        "ImageNet's mean, divided by its deviation, as published; `none`: as encoded.",
     )
     memory_gb: float = Field(
         default=4.0, ge=0, le=65536, description="Flow kept in memory per process at most; the rest is read as needed."
@@ -114,6 +115,18 @@ class Encoder(Section):
         description="`all`; `last:<n>` blocks and the last norm; `norm` alone; `none`. What is frozen is computed once "
         "per frame and kept in `features` in the run folder.",
     )
+    dropout: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Dropout in the frozen blocks (attention and both branches) while training; the published program "
+        "has 0.1. Their features then differ from step to step, so none are kept: every step runs the whole encoder.",
+    )
+
+    @property
+    def keeps_features(self) -> bool:
+        """Whether what the frozen part computes is kept on disk, to be computed once."""
+        return self.trainable != "all" and self.dropout == 0
 
 
 class ClassifierSettings(Section):
@@ -325,6 +338,8 @@ def _classifier_problems(classifier: ClassifierSettings, model: Model, encoder: 
         found.append(f"'encoder.trainable': {encoder.trainable} means nothing to classifier.name={name}; leave it out")
     if name in ("ststnet", "off_apexnet") and model.pretrained is not None:
         found.append(f"'model.pretrained': {name} has no SLSTT encoder to load it into; leave it out")
+    if name.startswith("svm") and encoder.dropout:
+        found.append("'encoder.dropout': an SVM learns from features computed once; leave it out")
     if name.startswith("svm") and encoder.trainable not in ("all", "none"):
         found.append("'encoder.trainable': an SVM trains no part of the encoder; write none, or leave it out")
     if name.startswith("svm") and encoder.trainable == "all" and model.pretrained is not None:
@@ -353,7 +368,17 @@ def problems(settings: TrainConfig) -> list[str]:
                 f"'data.protocol': flow maps are labelled with three classes and {data.protocol} has five; use cde, "
                 "cde_casme2_smic or smic_sde"
             )
-    if frozen:
+    if settings.encoder.dropout and not frozen:
+        found.append(
+            "'encoder.dropout' is for frozen blocks; for blocks that learn set model.regularizer: dropout and "
+            "model.drop_path"
+        )
+    if data.normalize == "imagenet" and data.kind == "cache" and not data.encoding.startswith("hsv"):
+        found.append(
+            f"'data.normalize': imagenet is for pictures in -1..1 and {data.encoding} has no such range; set "
+            "data.encoding: hsv_frame or hsv_clip, or another data.normalize"
+        )
+    if settings.encoder.keeps_features:
         if augment.rotate or augment.zoom or augment.shift or augment.intensity or augment.jitter:
             found.append(
                 "'training.augment': with a frozen encoder features are computed once, so only mirror can be on; "
@@ -361,11 +386,11 @@ def problems(settings: TrainConfig) -> list[str]:
             )
         if data.normalize == "train":
             found.append(
-                "'data.normalize': train differs from fold to fold and frozen features do not; use map or none, "
-                "or encoder.trainable: all"
+                "'data.normalize': train differs from fold to fold and frozen features do not; use another, or "
+                "encoder.trainable: all"
             )
-        if settings.model.checkpointing and not settings.encoder.trainable.startswith("last"):
-            found.append("'model.checkpointing' saves nothing when no block learns; set it to false")
+    if frozen and settings.model.checkpointing and not settings.encoder.trainable.startswith("last"):
+        found.append("'model.checkpointing' saves nothing when no block learns; set it to false")
     found += _classifier_problems(settings.classifier, settings.model, settings.encoder)
     if settings.classifier.name in ("ststnet", "off_apexnet") and data.kind != "flow_maps":
         found.append(f"'classifier.name': {settings.classifier.name} takes maps of one frame; use data.kind: flow_maps")

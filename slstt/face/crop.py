@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Num, UInt8
 from numpy import ndarray
 
+from slstt.config.preprocess import SquarePlace
 from slstt.errors import DataError
 
 CHIN, BROW, NOSE_TIP, LOWER_LIP = 8, 19, 30, 57
@@ -22,11 +23,12 @@ MEASURED_SIDE = 256
 """Side of the picture on which strength is measured; on a smaller one Farneback spreads a blink over half the face."""
 
 
-def face_square(landmarks: Num[ndarray, "68 2"]) -> tuple[int, int, int]:
+def face_square(landmarks: Num[ndarray, "68 2"], place: SquarePlace = "centred") -> tuple[int, int, int]:
     """The square (x0, y0, side) in pixels around a face whose 68 points are given as (x, y).
 
     Side and nose tip are rounded to the nearest whole pixel (halves up) and the corner is nose - side // 2, so an odd
-    side has the nose tip's pixel at its exact centre. The square may run past the picture; `cut` pads. Raises DataError
+    side has the nose tip's pixel at its exact centre; with `place` "published" that corner is one pixel further left
+    and up. The square may run past the picture; `cut` pads. Raises DataError
     where the side is below 2 pixels: then the points are not an upright face.
     """
     points = np.asarray(landmarks, dtype=np.float64)
@@ -36,7 +38,8 @@ def face_square(landmarks: Num[ndarray, "68 2"]) -> tuple[int, int, int]:
         raise DataError(f"the landmarks are not an upright face (brow to chin plus lip to chin is {length:g} pixels)")
     side = math.floor(length + 0.5)
     x, y = points[NOSE_TIP]
-    return math.floor(x + 0.5) - side // 2, math.floor(y + 0.5) - side // 2, side
+    before = (side + 1) // 2 if place == "published" else side // 2
+    return math.floor(x + 0.5) - before, math.floor(y + 0.5) - before, side
 
 
 def runs_past(square: tuple[int, int, int], width: int, height: int) -> bool:

@@ -19,6 +19,8 @@ from slstt.config.train import Encoding
 
 ENCODINGS = get_args(Encoding)
 EPSILON = 1e-6
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Mean and deviation of ImageNet's red, green and blue in 0..1, as torchvision gives them."""
 
 
 def encode(flow: Float[Tensor, "B T C S S"], encoding: str) -> Float[Tensor, "B T 3 S S"]:
@@ -90,6 +92,19 @@ def normalize_each(pictures: Float[Tensor, "B T C H W"]) -> Float[Tensor, "B T C
     median = flat.median(dim=2).values[:, None, :, None, None]
     deviation = flat.std(dim=2, correction=0)[:, None, :, None, None]
     return (pictures - median) / deviation.clamp_min(EPSILON)
+
+
+def normalize_imagenet(pictures: Float[Tensor, "... 3 H W"]) -> Float[Tensor, "... 3 H W"]:
+    """Pictures in -1..1 as 0..1, minus the mean and divided by the deviation of ImageNet's pictures (RGB)."""
+    mean, deviation = (pictures.new_tensor(numbers)[:, None, None] for numbers in IMAGENET)
+    return ((pictures + 1) / 2 - mean) / deviation
+
+
+def normalized(pictures: Float[Tensor, "B T C H W"], how: str) -> Float[Tensor, "B T C H W"]:
+    """Encoded pictures as `data.normalize` says where no statistics are needed: `map`, `imagenet`, else as they are."""
+    if how == "map":
+        return normalize_each(pictures)
+    return normalize_imagenet(pictures) if how == "imagenet" else pictures
 
 
 def resized(flow: Float[Tensor, "T C H W"], size: int) -> Float[Tensor, "T C S S"]:

@@ -71,7 +71,8 @@ def choose_frames(onset: int, apex: int, offset: int, count: int, selection: str
     A clip with at least `count` frames after its onset gives `apex`: a window of consecutive frames around the apex,
     from max(apex - count // 2, onset + 1) on, moved back where it would pass the offset; or `uniform`: evenly spaced
     frames from onset + 1 to the offset, both included, rounded half up. A shorter clip gives all its frames and
-    `apex_first` insertions. Numbers are positions: where files are missing, pass places in the list of frames.
+    `apex_first` insertions. `published` is `published_frames`, whatever the clip's length, where that has two frames to
+    begin with. Numbers are positions: where files are missing, pass places in the list of frames.
     Raises DataError where the clip has no frame after its onset.
     """
     if selection not in get_args(FrameSelection):
@@ -81,6 +82,8 @@ def choose_frames(onset: int, apex: int, offset: int, count: int, selection: str
     available = offset - onset
     if available < 1:
         raise DataError(f"no frame after the onset {onset} (offset {offset}); correct the annotation")
+    if selection == "published" and max(apex - count // 2, onset + 1) < offset:
+        return published_frames(onset, apex, offset, count)
     if available < count:
         inserted = apex_first(onset, apex, offset, count - available)
         return FramePlan(tuple(sorted([float(n) for n in range(onset + 1, offset + 1)] + inserted)))
@@ -92,6 +95,31 @@ def choose_frames(onset: int, apex: int, offset: int, count: int, selection: str
         return FramePlan(tuple(float(onset + 1 + step) for step in steps))
     start = min(max(apex - count // 2, onset + 1), offset - count + 1)
     return FramePlan(tuple(float(n) for n in range(start, start + count)))
+
+
+def published_frames(onset: int, apex: int, offset: int, count: int) -> FramePlan:
+    """The published program's choice: consecutive frames from max(apex - count // 2, onset + 1) on, `count` at most.
+
+    Where the offset cuts them short, frames are inserted, equally many into every gap and one more into the gaps about
+    the middle where the number does not come out even. A gap is halved again and again until it holds enough middle
+    frames, of which the central ones are taken. Raises DataError where the first frame is not before the offset: then
+    there is no gap (the program divides by zero).
+    """
+    start = max(apex - count // 2, onset + 1)
+    if start >= offset:
+        raise DataError(f"no two frames from {start} up to the offset {offset}, so nothing can be inserted")
+    last = min(start + count - 1, offset)
+    gaps = last - start
+    each, more = divmod(count - 1 - gaps, gaps) if gaps else (0, 0)
+    first_with_more = (gaps + 1) // 2 - more // 2
+    positions: list[float] = []
+    for gap in range(gaps):
+        wanted = each + (first_with_more <= gap < first_with_more + more)
+        parts = 2 ** wanted.bit_length()  # the fewest halves, quarters, ... with `wanted` marks between the two frames
+        skipped = (parts - 1) // 2 - wanted // 2
+        marks = range(1 + skipped, 1 + skipped + wanted)
+        positions += [float(start + gap), *(start + gap + mark / parts for mark in marks)]
+    return FramePlan((*positions, float(last)))
 
 
 def fill(

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 from numpy import ndarray
 
-from slstt.config.preprocess import FlowMethod
+from slstt.config.preprocess import FlowMethod, Grey
 from slstt.errors import ConfigError
 
 # Pyramid scale, levels, window, iterations, neighbourhood, its sigma, flags: the published preprocessing's values.
@@ -26,18 +26,19 @@ Flow = Float32[ndarray, "t-1 2 h w"]
 Pair = Callable[[ndarray, ndarray], ndarray]
 
 
-def onset_flow(frames: Frames, method: str = "farneback") -> Flow:
+def onset_flow(frames: Frames, method: str = "farneback", grey: Grey = "standard") -> Flow:
     """The flow (T, 2, H, W) from the onset, `frames[0]`, to each of the T frames after it; RGB or grey, uint8.
 
+    `grey` "swapped" gives red the weight of blue and blue that of red when RGB becomes grey.
     Raises ConfigError for an unknown method.
     """
-    pictures, pair = _prepared(frames, method)
+    pictures, pair = _prepared(frames, method, grey)
     return _stacked([pair(pictures[0], picture) for picture in pictures[1:]], frames)
 
 
-def consecutive_flow(frames: Frames, method: str = "farneback") -> Flow:
+def consecutive_flow(frames: Frames, method: str = "farneback", grey: Grey = "standard") -> Flow:
     """The flow (T, 2, H, W) from each frame to the next, of T + 1 frames; otherwise like `onset_flow`."""
-    pictures, pair = _prepared(frames, method)
+    pictures, pair = _prepared(frames, method, grey)
     return _stacked([pair(a, b) for a, b in pairwise(pictures)], frames)
 
 
@@ -52,11 +53,12 @@ def strain(flow: Float[ndarray, "... 2 h w"]) -> Float32[ndarray, "... h w"]:
     return np.sqrt(u_x**2 + v_y**2 + (u_y + v_x) ** 2 / 2).astype(np.float32)
 
 
-def _prepared(frames: Frames, method: str) -> tuple[list[ndarray], Pair]:
+def _prepared(frames: Frames, method: str, grey: Grey) -> tuple[list[ndarray], Pair]:
     if len(frames) < 2:
         raise ValueError("flow needs the onset and at least one frame after it")
     pair = _pair(method)
-    pictures = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) if frame.ndim == 3 else frame for frame in frames]
+    weights = cv2.COLOR_BGR2GRAY if grey == "swapped" else cv2.COLOR_RGB2GRAY
+    pictures = [cv2.cvtColor(frame, weights) if frame.ndim == 3 else frame for frame in frames]
     return pictures, pair
 
 

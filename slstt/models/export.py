@@ -149,6 +149,9 @@ def _steps(wanted: ModelInput) -> list[str]:
             steps.append("of each clip's channel subtract the median, then divide by the deviation from the mean.")
         case "train":
             steps.append("subtract mean, divide by deviation, per channel.")
+        case "imagenet":
+            steps.append("halve and add 0.5 (0..1), subtract ImageNet's mean (0.485, 0.456, 0.406) and divide by its")
+            steps.append("deviation (0.229, 0.224, 0.225), per channel.")
         case _:
             steps.append("no normalisation.")
     return steps

@@ -23,6 +23,7 @@ from slstt.models.slstt import SLSTT
 from slstt.models.vit import resample_positions
 from slstt.models.weight_files import (
     IMAGENET,
+    TO_GET,
     cached_download,
     read_header_of,
     read_weights,
@@ -110,6 +111,8 @@ def find_weights(source: str | Path, fetch: bool = True) -> Path:
     weights = torchvision_weights(source)
     if weights is None:
         if not Path(source).is_file():
+            if how := TO_GET.get(Path(source).name):
+                raise WeightsError(f"{source}: no such weight file; {how}")
             raise WeightsError(
                 f"{source}: no such weight file; give a file, imagenet, synthetic, synthetic_clip or a "
                 f"torchvision name such as {IMAGENET}"
@@ -122,8 +125,8 @@ def load_encoder(model: SLSTT, source: str | Path) -> str:
     """Fill `model`'s encoder from `source`; the aggregator stays as it is. Returns a line that says what was loaded.
 
     `source`: "synthetic", "synthetic_clip" (come with slstt); "imagenet"; a name of torchvision's such as
-    "ViT_B_16_Weights.IMAGENET1K_SWAG_E2E_V1"; or a file in the naming of torchvision, timm, the released SLSTT or our
-    own. Position embeddings are resampled to the model's grid.
+    "ViT_B_16_Weights.IMAGENET1K_SWAG_E2E_V1"; or a file in the naming of torchvision, timm, pytorch_pretrained_vit, the
+    released SLSTT or our own. Position embeddings are resampled to the model's grid.
     Raises WeightsError where it is missing, damaged or of another architecture; the model is then unchanged.
     """
     if torchvision_weights(source) is not None:
@@ -133,7 +136,7 @@ def load_encoder(model: SLSTT, source: str | Path) -> str:
     naming = recognise(state)
     if naming is None:
         raise WeightsError(
-            f"{path}: no ViT in the naming of torchvision, timm, the released SLSTT or slstt "
+            f"{path}: no ViT in the naming of torchvision, timm, pytorch_pretrained_vit, the released SLSTT or slstt "
             f"(first keys: {', '.join(list(state)[:3]) or 'none'}); give one of those"
         )
     if naming == "slstt":
@@ -143,7 +146,7 @@ def load_encoder(model: SLSTT, source: str | Path) -> str:
     remark = _resample(path, encoder, model.encoder.grid)
     _check_fit(path, encoder, model.encoder.state_dict(), surplus)
     model.encoder.load_state_dict(encoder)
-    if naming == "released" and model.arguments["gelu"] != "tanh":
+    if naming in ("released", "pytorch_pretrained_vit") and model.arguments["gelu"] != "tanh":
         remark += "; it was trained with the tanh form of GELU (model.gelu), this model has the exact one"
     return f"encoder from {source} ({naming} naming){remark}"
 
@@ -307,7 +310,7 @@ class ModelInput:
     encoding: str
     """How `cache` flow becomes three channels (`data.encoding` of slstt-train)."""
     normalize: str
-    """`none`, `map` or `train` (`data.normalize`)."""
+    """`none`, `map`, `train` or `imagenet` (`data.normalize`)."""
     frames: int
     image_size: int
     crop: tuple[float, float, float, float] | None = None
@@ -338,7 +341,7 @@ def read_model_input(path: str | Path) -> ModelInput:
         )
     arguments = model_arguments(path, header)
     kind, normalize = header["kind"], header["normalize"]
-    known = header["encoding"] in ENCODINGS and normalize in ("none", "map", "train")
+    known = header["encoding"] in ENCODINGS and normalize in ("none", "map", "train", "imagenet")
     if not known or kind not in ("cache", "flow_maps"):
         raise WeightsError(f"{path}: wants input of a kind this version does not know; update slstt")
     classes, preprocessing = _entry(path, header, "classes"), _entry(path, header, "preprocessing")

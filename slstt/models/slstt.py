@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from slstt.errors import ConfigError
-from slstt.models.vit import VisionTransformer
+from slstt.models.vit import TransformerBlock, VisionTransformer
 
 
 class LSTMAggregator(nn.Module):
@@ -61,7 +61,8 @@ class SLSTT(nn.Module):
 
     `trainable` (see `set_trainable`) says which part learns. The frozen part stays in evaluation mode whatever
     `train()` is told, so `forward(x)` equals `forward_from(frozen_features(frames))`, and the features can be kept on
-    disk for a whole leave-one-subject-out run.
+    disk for a whole leave-one-subject-out run. Only where `set_trainable` was given a `dropout` is the frozen part
+    random in training.
     Raises ConfigError, naming every impossible combination at once.
     """
 
@@ -90,6 +91,7 @@ class SLSTT(nn.Module):
         super().__init__()
         self.arguments = arguments
         self.trainable = "all"
+        self.frozen_dropout = 0.0
         self.encoder = VisionTransformer(
             image_size=image_size,
             patch_size=patch_size,
@@ -152,10 +154,11 @@ class SLSTT(nn.Module):
         return first_trainable_block(self.trainable, len(self.encoder.blocks))
 
     def train(self, mode: bool = True) -> "SLSTT":
-        """Training or evaluation mode for what learns; the frozen part stays in evaluation mode."""
+        """Training or evaluation mode for what learns and for frozen blocks with Dropout; others stay in evaluation."""
         super().train(mode)
-        for block in self.encoder.blocks[: self.first_trainable_block]:
-            block.eval()
+        if not self.frozen_dropout:
+            for block in self.encoder.blocks[: self.first_trainable_block]:
+                block.eval()
         return self
 
 
@@ -176,17 +179,21 @@ def first_trainable_block(trainable: str, depth: int) -> int:
     )
 
 
-def set_trainable(model: SLSTT, trainable: str) -> None:
+def set_trainable(model: SLSTT, trainable: str, dropout: float | int = 0.0) -> None:
     """Say what learns; the aggregator always does. Of the encoder:
 
     "all": everything. "last:<n>": the last n blocks and the last norm. "norm": the last norm. "none": nothing.
+    `dropout` is the rate of Dropout in the frozen blocks in training; they get no gradient all the same.
     Raises ConfigError for anything else.
     """
     first = first_trainable_block(trainable, len(model.encoder.blocks))
-    model.trainable = trainable
+    model.trainable, model.frozen_dropout = trainable, float(dropout)
     model.encoder.requires_grad_(trainable == "all")
-    for block in model.encoder.blocks[first:]:
-        block.requires_grad_(True)
+    for index, block in enumerate(model.encoder.blocks):
+        assert isinstance(block, TransformerBlock)
+        block.set_dropout(dropout if index < first else 0.0)
+        if index >= first:
+            block.requires_grad_(True)
     model.encoder.norm.requires_grad_(trainable != "none")
     model.aggregator.requires_grad_(True)
     model.train(model.training)

@@ -59,6 +59,8 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
+        self.dropout = 0.0
+        """Rate of Dropout on the attention's weights in training."""
         self.qkv = nn.Linear(width, 3 * width)
         self.projection = nn.Linear(width, width)
 
@@ -76,7 +78,8 @@ class Attention(nn.Module):
             weight, bias = self.qkv.weight, self.qkv.bias
             q = F.linear(x[:, :queries], weight[:width], bias[:width]).view(n, queries, *per_head).transpose(1, 2)
             k, v = F.linear(x, weight[width:], bias[width:]).view(n, length, 2, *per_head).permute(2, 0, 3, 1, 4)
-        y = F.scaled_dot_product_attention(q, k, v)  # (N, A, Q, D / A), scaled by 1 / sqrt(D / A)
+        dropout = self.dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)  # (N, A, Q, D / A), scaled by 1 / sqrt(D / A)
         return self.projection(y.transpose(1, 2).reshape(n, -1, width))
 
 
@@ -118,15 +121,26 @@ class TransformerBlock(nn.Module):
         self.mlp_norm = nn.LayerNorm(width, eps=EPSILON)
         self.mlp = MLP(width, hidden, gelu)
         self.drop = DropPath(rate) if regularizer == "drop_path" else nn.Dropout(rate)
+        self.dropout = 0.0
+
+    def set_dropout(self, rate: float | int) -> None:
+        """Above 0: in training drop single numbers of the attention's weights and of both branches at this rate.
+
+        It stands in the place of `drop`, as the published program has it in its frozen blocks; 0 gives `drop` back.
+        """
+        self.dropout = self.attention.dropout = float(rate)
+
+    def _dropped(self, branch: Tensor) -> Tensor:
+        return F.dropout(branch, self.dropout, self.training) if self.dropout else self.drop(branch)
 
     def forward(self, x: Float[Tensor, "N L D"], queries: int | None = None) -> Float[Tensor, "N Q D"]:
         """x (N, L, D) -> the first `queries` tokens of the block's output (all when None), (N, Q, D)."""
         kept = x if queries is None else x[:, :queries]
         if self.pre:
-            x = kept + self.drop(self.attention(self.attention_norm(x), queries))
-            return x + self.drop(self.mlp(self.mlp_norm(x)))
-        x = self.attention_norm(kept + self.drop(self.attention(x, queries)))
-        return self.mlp_norm(x + self.drop(self.mlp(x)))
+            x = kept + self._dropped(self.attention(self.attention_norm(x), queries))
+            return x + self._dropped(self.mlp(self.mlp_norm(x)))
+        x = self.attention_norm(kept + self._dropped(self.attention(x, queries)))
+        return self.mlp_norm(x + self._dropped(self.mlp(x)))
 
 
 class VisionTransformer(nn.Module):

@@ -76,12 +76,19 @@ PATTERNS: dict[str, tuple[tuple[str, str | None], ...]] = {
     ),
 }
 
+# The ImageNet file that the published SLSTT starts from has the names of the encoder inside it.
+PATTERNS["pytorch_pretrained_vit"] = (
+    *((old.removeprefix(r"vit\."), new) for old, new in PATTERNS["released"] if new and new.startswith("encoder.")),
+    (r"(?:fc|pre_logits)" + _W, None),
+)
+
 # One key that only this naming has.
 MARKS = {
     "slstt": "encoder.patch_embedding.weight",
     "torchvision": "conv_proj.weight",
     "timm": "patch_embed.proj.weight",
     "released": "vit.patch_embedding.weight",
+    "pytorch_pretrained_vit": "patch_embedding.weight",
 }
 
 
@@ -188,6 +195,14 @@ def unreadable(path: Path, error: Exception) -> WeightsError:
     return WeightsError(f"{path}: unreadable as a weight file, perhaps truncated ({reason}); get it again")
 
 
+TO_GET = {
+    "vit_base_patch16_384.safetensors": "it is timm's vit_base_patch16_384.orig_in21k_ft_in1k (ViT-B/16 at 384 px, "
+    "ImageNet-21k, then ImageNet-1k): save model.safetensors of huggingface.co/timm/"
+    "vit_base_patch16_384.orig_in21k_ft_in1k under that name and give its path as model.pretrained, or give "
+    "B_16_imagenet1k.pth of PyTorch-Pretrained-ViT, which the published program takes; model.pretrained=imagenet takes "
+    "torchvision's weights for 224 px, which are not those of the published recipe",
+}
+"""Files that shipped settings name and slstt does not fetch: how to get each."""
 IMAGENET = "ViT_B_16_Weights.IMAGENET1K_V1"
 """What "imagenet" means: torchvision's ViT-B/16, 224 pixels."""
 

@@ -20,12 +20,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from slstt.config.load import load_config
-from slstt.config.preprocess import PredictConfig, PreprocessConfig
+from slstt.config.preprocess import PredictConfig, PreprocessConfig, SquarePlace
 from slstt.datasets.synthetic.flow_fields import PUBLISHED_CROP
 from slstt.errors import ConfigError, DataError, Problems, WeightsError, listed
 from slstt.face.crop import cut, face_square
 from slstt.files import sha256
-from slstt.flow.encoding import encode, min_max, normalize_each, resize_pictures, resized
+from slstt.flow.encoding import encode, min_max, normalized, resize_pictures, resized
 from slstt.flow.flow_files import storable
 from slstt.flow.interpolation import FramePlan, Rife, fill
 from slstt.flow.optical_flow import consecutive_flow, onset_flow, strain
@@ -131,7 +131,7 @@ def _plan(motion: FaceMotion, interval: Interval, crop: Crop | None, config: Pre
         remarks.append(f"{made} ({config.interpolation.method}), since it is short")
     wanted = {numbers[at]: at for at in (0, place, len(numbers) - 1, *plan.needed)}
     onto_apex = np.linalg.inv(_whole(motion.stabilization[apex]))
-    crop_face, eyes = _crop_function(motion.landmarks[apex], crop, config.crop.at_most)
+    crop_face, eyes = _crop_function(motion.landmarks[apex], crop, config.crop.at_most, config.crop.place)
     return _IntervalPlan(place, len(numbers) - 1, plan, wanted, onto_apex, crop_face, eyes, remarks)
 
 
@@ -141,7 +141,7 @@ def _flow(plan: _IntervalPlan, config: PreprocessConfig, rife: Callable[[], Rife
     filled = fill(plan.cuts, positions, method, rife() if method == "rife" else None)
     stack = np.stack([plan.cuts[0], *(filled[position] for position in positions)])
     between = onset_flow if config.flow.reference == "onset" else consecutive_flow
-    flow = between(stack, config.flow.method)
+    flow = between(stack, config.flow.method, config.flow.grey)
     if not storable(flow):
         return Unclassifiable("its flow holds values that are not finite")
     return IntervalFlow(
@@ -154,7 +154,7 @@ def _flow(plan: _IntervalPlan, config: PreprocessConfig, rife: Callable[[], Rife
 
 
 def _crop_function(
-    landmarks: np.ndarray, crop: Crop | None, at_most: int
+    landmarks: np.ndarray, crop: Crop | None, at_most: int, place: SquarePlace
 ) -> tuple[Callable[[Picture, np.ndarray], Picture], float]:
     """(from a frame and its (2, 3) map onto the apex frame to the face, the paper's square or `crop`; the distance
     between the eyes there, in pixels). The cut has the face's size in the frame, or is shrunk to `at_most` pixels.
@@ -166,7 +166,7 @@ def _crop_function(
         raise Unclassifiable(f"the eyes lie {interocular:.1f} pixels apart on its apex frame")
     if crop is None:
         try:
-            square = face_square(landmarks)
+            square = face_square(landmarks, place)
         except DataError as error:
             raise Unclassifiable(str(error)) from error
         side = min(square[2], at_most)
@@ -293,7 +293,7 @@ def pictures(wanted: ModelInput, flow: Float[Tensor, "T 2 H W"]) -> Float[Tensor
     if wanted.mean is not None and wanted.deviation is not None:
         mean, deviation = (torch.tensor(x)[:, None, None] for x in (wanted.mean, wanted.deviation))
         return ((encoded - mean) / deviation)[0]
-    return (normalize_each(encoded) if wanted.normalize == "map" else encoded)[0]
+    return normalized(encoded, wanted.normalize)[0]
 
 
 def find_classifier(source: str) -> IntervalClassifier:

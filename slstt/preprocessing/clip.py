@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 import cv2
 import numpy as np
 
-from slstt.config.preprocess import PreprocessConfig
+from slstt.config.preprocess import PreprocessConfig, SquarePlace
 from slstt.datasets.clips import Clip, Remark
 from slstt.errors import DataError, SlsttError
 from slstt.face.crop import MEASURED_SIDE, cut, face_square, runs_past
@@ -69,7 +69,7 @@ OUTLIER_RATIO = 3.0
 """On 66 sound rendered clips the ratio reached 1.9."""
 OUTLIER_LENGTH = 1.0
 """Pixels of the cut; what is shorter may be noise."""
-ALWAYS = frozenset({"version", "clip", "files", "landmarks"})
+ALWAYS = frozenset({"version", "clip", "files", "landmarks", "crop.place"})
 """What has a say in every clip."""
 
 
@@ -201,7 +201,7 @@ def _make_flow_file(task: Task, work: ClipWork) -> FlowRecord:
     place = nearest_place(numbers, number)
     face = find_face(work, place)
     landmarks, face_frame = face.value
-    square = _square(landmarks)
+    square = _square(landmarks, work.config.crop.place)
     side = min(square[2], work.config.crop.at_most)
     apex_picture = work.frames[numbers[place]]
     height, width = apex_picture.shape[:2]
@@ -289,7 +289,7 @@ def spot_apex(work: ClipWork) -> Step[int]:
     """The frame number of greatest onset-flow strength, in the square of the onset frame's face."""
     face = find_face(work, 0)
     landmarks, _ = face.value
-    square = _square(landmarks)
+    square = _square(landmarks, work.config.crop.place)
     kept, cuts, lost = [], [], []
     for number in work.numbers:
         try:
@@ -357,10 +357,7 @@ def _readable(frames: FrameReader, wanted: list[int]) -> Iterator[tuple[int, Pic
 
 def choose_plan(work: ClipWork, place: int) -> Step[FramePlan]:
     """The frames that stand for the clip whose apex is at `place`."""
-    count = work.config.frames.count
-    # A clip with fewer frames keeps all of them, whatever the selection.
-    used = {"frames.count", "frames.selection"} if len(work.numbers) - 1 >= count else {"frames.count"}
-    return Step(plan_frames(work.numbers, place, work.config), frozenset(used))
+    return Step(plan_frames(work.numbers, place, work.config), frozenset({"frames.count", "frames.selection"}))
 
 
 def crop_frames(
@@ -408,7 +405,7 @@ def measure_flow(work: ClipWork, frames: np.ndarray, plan: FramePlan) -> Step[np
     settings = work.config.flow
     between = onset_flow if settings.reference == "onset" else consecutive_flow
     with work.times.stage("flow"):
-        flow = between(frames, settings.method)
+        flow = between(frames, settings.method, settings.grey)
     if not storable(flow):
         raise Unusable("flow_not_finite", "the flow holds values that are not finite; look at the frames")
     flags = []
@@ -418,7 +415,7 @@ def measure_flow(work: ClipWork, frames: np.ndarray, plan: FramePlan) -> Step[np
         flags.append(
             ("flow_outlier", f"the flow of frame {number:g} is far beyond that of the frames beside it; look at it")
         )
-    return Step(flow, frozenset({"flow.method", "flow.reference"}), tuple(flags))
+    return Step(flow, frozenset({"flow.method", "flow.reference", "flow.grey"}), tuple(flags))
 
 
 def flow_outliers(flow: np.ndarray) -> list[int]:
@@ -438,9 +435,9 @@ def flow_outliers(flow: np.ndarray) -> list[int]:
     return found
 
 
-def _square(landmarks: np.ndarray) -> Square:
+def _square(landmarks: np.ndarray, place: SquarePlace) -> Square:
     try:
-        return face_square(landmarks)
+        return face_square(landmarks, place)
     except DataError as error:
         raise Unusable("no_square", f"{error}; give landmarks with --landmarks FILE") from error
 

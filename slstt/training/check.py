@@ -55,7 +55,7 @@ def check(
         audit(fold, data.keys, fold.train)
     refuse_differences(run, differences(run, settings, data))
     todo = [fold for fold in chosen if not is_done(run, fold.name)]
-    if settings.encoder.trainable != "all":  # nothing but an SLSTT has a frozen encoder
+    if settings.encoder.keeps_features:  # nothing but an SLSTT has a frozen encoder
         model = make_slstt(settings, len(data.classes))
         frozen = (model, open_features(model, data, settings, run))
     else:

@@ -25,7 +25,7 @@ from slstt.datasets.protocols import PROTOCOLS, class_of, left_out, manifest_dif
 from slstt.errors import DataError, WeightsError, shortened
 from slstt.files import fingerprint, is_file, whole_file
 from slstt.flow.augmentation import Changes, augment, draw_changes, mirror
-from slstt.flow.encoding import EPSILON, encode, normalize_each, resize_pictures
+from slstt.flow.encoding import EPSILON, encode, normalized, resize_pictures
 from slstt.flow.flow_files import flow_path, manifest_problems, read_flow, read_header, setting_differences
 from slstt.models.slstt import SLSTT, frozen_fingerprint
 from slstt.training.folds import ClipKey
@@ -354,7 +354,7 @@ class FlowInputs:
             pictures = torch.cat([self._encoded(flow[None], one) for flow, one in zip(flows, alone, strict=True)])
         if self.mean is not None and self.deviation is not None:
             return (pictures - self.mean) / self.deviation
-        return normalize_each(pictures) if self.settings.data.normalize == "map" else pictures
+        return normalized(pictures, self.settings.data.normalize)
 
     def _encoded(self, flow: Tensor, changes: Changes | None) -> Tensor:
         changed = flow if changes is None else augment(flow, changes)

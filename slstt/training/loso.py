@@ -157,7 +157,7 @@ class FoldTrainer:
     def _inputs(self, fold: Fold) -> Inputs:
         statistics = fold.train if self.settings.data.normalize == "train" else ()
         audit(fold, self.data.keys, statistics)
-        if self.settings.encoder.trainable == "all":
+        if not self.settings.encoder.keeps_features:
             return FlowInputs(self.data, self.settings, self.device, statistics)
         return FrozenFeatures(self.features, self.device)
 

@@ -97,7 +97,7 @@ def train(
         busy = f"{run}: another slstt-train is at work there; wait for it, or share the folds with --shard i/n"
         stack.enter_context(locked(run / ".lock", shared=partial, wait=0.0, busy=busy))
         begin(run, settings, data, folds, device)
-        if settings.encoder.trainable != "all":
+        if settings.encoder.keeps_features:
             prepare_features(settings, data, run, torch.device(device), quiet)
         patience = None if settings.run.executor == "ray" else 0.0 if partial else ORPHAN_SECONDS
         job = TrainingJob(settings, run, tuple(folds), data.fingerprint, device, patience)

@@ -112,7 +112,7 @@ def make_slstt(settings: TrainConfig, classes: int) -> SLSTT:
         if settings.classifier.start == "pretrained":
             _check_header(settings.model.pretrained, settings, ("classes",))
             load_aggregator(model, settings.model.pretrained)
-    set_trainable(model, settings.encoder.trainable)
+    set_trainable(model, settings.encoder.trainable, settings.encoder.dropout)
     return model
 
 

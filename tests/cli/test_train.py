@@ -23,6 +23,7 @@ from slstt.files import read_csv
 from slstt.flow.flow_files import FLOW_VERSION, flow_path, read_flow, write_flow
 from slstt.models.model_file import load_model, read_header
 from slstt.training import checkpoint
+from slstt.training.optimization import learning_rate
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from tiny_runs import arguments, contents, settings_file, write_cache
@@ -381,10 +382,29 @@ def test_the_published_recipe_is_the_published_one() -> None:
         0.9,
         1e-4,
     )
-    assert (training.epochs, training.schedule, training.step_epochs, training.step_factor) == (40, "step", 30, 0.1)
-    assert settings.encoder.trainable == "norm" and settings.data.encoding == "hsv_frame"
+    assert (training.epochs, training.batch_size, training.schedule, training.step_factor) == (40, 2, "step", 0.1)
+    # The program counts epochs from 1 and divides by 30, so its 30th epoch is the first at a tenth.
+    rates = [learning_rate(training, epoch) for epoch in range(40)]
+    assert rates == pytest.approx([0.01 * 0.1 ** (epoch // 30) for epoch in range(1, 41)])
+    assert (settings.encoder.trainable, settings.encoder.dropout, model.gelu) == ("norm", 0.1, "tanh")
+    assert (settings.data.encoding, settings.data.normalize) == ("hsv_frame", "imagenet")
     config = load_config(PreprocessConfig, find_config(Path("configs/paper/preprocess.yaml")))
-    assert config == PreprocessConfig()  # the defaults are the paper's
+    assert (config.frames.count, config.frames.selection) == (11, "published")
+    assert (config.flow.method, config.flow.reference, config.flow.grey) == ("farneback", "onset", "swapped")
+    assert (config.interpolation.method, config.crop.place) == ("rife", "published")
+
+
+def test_the_published_recipe_without_its_weights_says_how_to_get_them(
+    flow_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where no such file lies
+    argv = ["--config", "configs/paper/slstt.yaml", "data.protocol=smic_sde", f"data.root={flow_root}"]
+    for more in (["--check"], []):
+        assert main([*argv, "--out", str(tmp_path / "run"), *more]) == 3
+        said = capsys.readouterr().err
+        assert "vit_base_patch16_384.safetensors: no such weight file" in said
+        assert "huggingface.co/timm/vit_base_patch16_384.orig_in21k_ft_in1k" in said
+    assert not (tmp_path / "run").exists()
 
 
 def test_every_setting_says_what_it_does() -> None:

@@ -68,6 +68,16 @@ def test_the_largest_published_encoder_is_within_the_bounds() -> None:
             ["training.batch_size=4096", "model.image_size=1024"],
             "'training.batch_size': 4096 pictures of 1024 px take 52 GB",
         ),
+        (["encoder.dropout=0.1"], "'encoder.dropout' is for frozen blocks"),
+        (
+            ["classifier.name=svm_rbf", "encoder.trainable=none", "encoder.dropout=0.1"],
+            "'encoder.dropout': an SVM learns from features computed once",
+        ),
+        (["data.normalize=imagenet"], "'data.normalize': imagenet is for pictures in -1..1 and uv_magnitude has no"),
+        (
+            ["model.checkpointing=true", "encoder.trainable=norm", "encoder.dropout=0.1"],
+            "'model.checkpointing' saves nothing when no block learns",
+        ),
         (["run.compile=true", "encoder.trainable=norm"], "'run.compile' has an effect only where the whole network"),
         (["run.compile=true", "classifier.name=svm_rbf"], "'run.compile' has an effect only where the whole network"),
     ],
@@ -76,6 +86,13 @@ def test_what_cannot_work_together_in_training(overrides: list[str], complaint: 
     found = train.problems(load_config(TrainConfig, None, ["data.root=x", *overrides]))
     assert len(found) == 1 and found[0].startswith(complaint)
     assert train.problems(load_config(TrainConfig, None, ["data.root=x", "run.compile=true"])) == []
+
+
+def test_dropout_in_frozen_blocks_allows_what_stored_features_do_not() -> None:
+    changed = ["encoder.trainable=norm", "training.augment.rotate=5", "data.normalize=train"]
+    kept = load_config(TrainConfig, None, ["data.root=x", *changed])
+    anew = load_config(TrainConfig, None, ["data.root=x", *changed, "encoder.dropout=0.1"])
+    assert len(train.problems(kept)) == 2 and train.problems(anew) == []
 
 
 def test_what_cannot_work_together_in_pretraining() -> None:

@@ -1,5 +1,7 @@
 """The face square is the paper's formula to the pixel; cutting keeps it square past any border."""
 
+import math
+
 import cv2
 import numpy as np
 import pytest
@@ -97,3 +99,10 @@ def test_resizing_keeps_a_ramp_a_ramp(size):
     assert resized.shape == (size, size)
     assert np.all(np.diff(resized.astype(int), axis=1) >= 0)
     assert abs(float(resized.mean()) - float(ramp[10:30, 10:30].mean())) < 1
+
+
+@pytest.mark.parametrize(("brow", "side"), [(100, 250), (99, 251)])
+def test_the_published_place_is_the_floor_of_the_nose_minus_half_the_side(brow, side):
+    landmarks = points(brow=brow)
+    x, y = landmarks[30]
+    assert face_square(landmarks, "published") == (math.floor(x - side / 2), math.floor(y - side / 2), side)

@@ -1,6 +1,7 @@
 """The frame plan against a naive enumeration, and the pictures that fill it."""
 
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slstt.errors import ConfigError, DataError
-from slstt.flow.interpolation import FramePlan, apex_first, choose_frames, fill, levels
+from slstt.flow.interpolation import FramePlan, apex_first, choose_frames, fill, levels, published_frames
 
 
 def naive_apex_first(onset, apex, offset, count):
@@ -87,6 +88,61 @@ def test_uniform_includes_both_ends():
     assert choose_frames(0, 9, 12, 11, "uniform").positions == (1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12)
 
 
+def naive_published(onset, apex, offset, count):
+    """The published program's loops in exact fractions: halve each gap until it holds enough, take the central ones."""
+    start = max(apex - int(count / 2), onset + 1)
+    real = list(range(start, min(start + count - 1, offset) + 1))
+    needed = start + count - 1 - real[-1]
+    each = int(needed / (len(real) - 1)) if len(real) > 1 else 0
+    more = needed - each * (len(real) - 1)
+    first = int(len(real) / 2) - int(more / 2)
+    chosen = []
+    for place, frame in enumerate(real):
+        chosen.append(Fraction(frame))
+        wanted = each + (first <= place < first + more) if frame < real[-1] else 0
+        between = [Fraction(frame), Fraction(frame + 1)]
+        while len(between) < wanted + 2:
+            middles = [(a + b) / 2 for a, b in pairwise(between)]
+            between = sorted([*between, *middles])
+        inside = between[1:-1]
+        begin = int(len(inside) / 2) - int(wanted / 2)
+        chosen += inside[begin : begin + wanted]
+    return [float(position) for position in chosen]
+
+
+def test_the_published_choice_equals_the_programs_own_loops_on_every_short_clip():
+    compared = other_than_apex = 0
+    for offset in range(2, 41):
+        for onset in range(offset - 1):
+            for apex in range(onset + 1, offset + 1):
+                found = choose_frames(onset, apex, offset, 11, "published").positions
+                assert list(found) == naive_published(onset, apex, offset, 11)
+                passes_the_end = max(apex - 5, onset + 1) + 10 > offset
+                differs = found != choose_frames(onset, apex, offset, 11).positions
+                assert not differs or passes_the_end
+                if offset - onset >= 11:
+                    assert differs == passes_the_end
+                compared, other_than_apex = compared + 1, other_than_apex + differs
+    assert (compared, other_than_apex) == (11440, 3951)
+
+
+@settings(max_examples=200)
+@given(clips(), st.integers(1, 64))
+def test_the_published_choice_is_whole_whatever_the_count(clip, count):
+    onset, apex, offset = clip
+    start = max(apex - count // 2, onset + 1)
+    if start >= offset:
+        with pytest.raises(DataError, match="no two frames"):
+            published_frames(*clip, count)
+        assert choose_frames(*clip, count, "published") == choose_frames(*clip, count)  # the program fails there
+        return
+    plan = published_frames(*clip, count)
+    assert list(plan.positions) == naive_published(*clip, count)
+    assert len(plan.positions) == count and list(plan.positions) == sorted(set(plan.positions))
+    assert plan.positions[0] == start and plan.positions[-1] == min(start + count - 1, offset)
+    assert set(plan.needed) <= set(range(start, offset + 1))
+
+
 @given(clips(), st.integers(1, 14), st.sampled_from(["apex", "uniform"]))
 def test_a_plan_has_its_count_ascending_and_inside(clip, count, selection):
     onset, apex, offset = clip
@@ -109,7 +165,7 @@ def test_choices_that_cannot_be_are_named():
         choose_frames(5, 5, 5, 11)
     with pytest.raises(ConfigError, match=r"frames\.count=0"):
         choose_frames(0, 1, 2, 0)
-    with pytest.raises(ConfigError, match="apex, uniform"):
+    with pytest.raises(ConfigError, match="apex, uniform, published"):
         choose_frames(0, 1, 20, 11, "middle")
 
 

@@ -224,3 +224,20 @@ def test_its_encoder_alone_into_another_model(tmp_path: Path) -> None:
     assert torch.equal(model.aggregator.classifier.weight, head)
     assert "GELU" not in line
     assert "tanh form of GELU" in load_encoder(SLSTT(**sizes), path)
+
+
+def test_the_imagenet_file_that_the_published_program_starts_from(tmp_path: Path) -> None:
+    """Its names are the released encoder's without `vit.`; it has ImageNet's classes, which are left out."""
+    released = random_checkpoint()
+    alone = {key.removeprefix("vit."): value for key, value in released.items() if key.startswith("vit.")}
+    torch.save(released, tmp_path / "released.pth")
+    torch.save(alone, tmp_path / "B_16_imagenet1k.pth")
+    models = []
+    for name in ("released.pth", "B_16_imagenet1k.pth"):
+        torch.manual_seed(0)
+        model = SLSTT(GRID * PATCH, PATCH, WIDTH, DEPTH, HEADS, HIDDEN / WIDTH, gelu="tanh")
+        said = load_encoder(model, tmp_path / name)
+        models.append(model)
+    assert "pytorch_pretrained_vit naming" in said
+    for key, value in models[0].encoder.state_dict().items():
+        assert torch.equal(models[1].encoder.state_dict()[key], value), key

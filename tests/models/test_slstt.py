@@ -145,6 +145,26 @@ def test_nothing_frozen_has_no_frozen_features(model: SLSTT, clips: Tensor) -> N
         model.frozen_features(clips[0])
 
 
+def test_frozen_blocks_with_dropout_are_random_in_training_and_get_no_gradient(
+    fill: Callable[..., None], clips: Tensor
+) -> None:
+    model = SLSTT(**SMALL, drop_path=0.0)
+    fill(model, scale=0.2)
+    set_trainable(model, "norm", dropout=0.1)
+    assert not torch.equal(model.train()(clips), model(clips))
+    model(clips).sum().backward()
+    learning = {name for name, p in model.named_parameters() if p.grad is not None}
+    assert learning == {n for n, _ in model.named_parameters() if n.startswith(("encoder.norm", "aggregator"))}
+    plain = model.eval()(clips)
+    assert torch.equal(model(clips), plain)
+    set_trainable(model, "norm")
+    assert torch.equal(model.train()(clips), plain), "without dropout the frozen part is as in evaluation"
+    set_trainable(model, "last:1", dropout=0.1)
+    assert [block.dropout for block in model.encoder.blocks] == [0.1, 0.1, 0.1, 0.0]  # pyright: ignore
+    set_trainable(model, "all")
+    assert torch.equal(model.train()(clips), model(clips)), "blocks that learn have their own DropPath, here 0"
+
+
 @pytest.mark.parametrize("trainable", ["last", "last:", "last:0", "last:5", "last:-1", "last:x", "head", ""])
 def test_unknown_mode(trainable: str, model: SLSTT) -> None:
     with pytest.raises(ConfigError, match=r"choose all, last:<n> with n in 1\.\.4, norm or none"):

@@ -63,6 +63,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         ("data.normalize=train", "data.encoding=uv_strain"),
         ("data.normalize=map", "data.encoding=uv_magnitude", "model.aggregator=mean"),
         ("data.normalize=none", "data.encoding=hsv_clip"),
+        ("data.normalize=imagenet", "data.encoding=hsv_frame", "encoder.trainable=norm", "encoder.dropout=0.1"),
     ],
 )
 def test_a_folds_model_answers_as_it_did_in_training(tmp_path: Path, overrides: tuple[str, ...]) -> None:

@@ -47,7 +47,14 @@ def bits(found: Trained | None) -> tuple:
     return found.probabilities.tobytes(), found.history.epochs, found.history.peek, found.epoch, weights
 
 
-@pytest.mark.parametrize("recipe", [EVERYTHING, ("training.optimizer=sgd", "model.regularizer=dropout")])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        EVERYTHING,
+        ("training.optimizer=sgd", "model.regularizer=dropout"),
+        ("encoder.trainable=norm", "encoder.dropout=0.3"),
+    ],
+)
 def test_a_fold_stopped_after_every_single_step_ends_with_the_same_bits(tmp_path, flow_root, recipe) -> None:
     settings = tiny(flow_root, *recipe)
     whole = bits(trained(settings, tmp_path / "whole"))
@@ -219,6 +226,17 @@ def test_training_on_stored_features_equals_training_on_pictures(tmp_path, flow_
     assert stored is not None and computed is not None
     # Frames go through the encoder in other batches, so sums differ in the last bits. Worst seen: 1e-8.
     np.testing.assert_allclose(stored.probabilities, computed.probabilities, rtol=0, atol=1e-5)
+
+
+def test_dropout_in_frozen_blocks_changes_what_is_learned_and_not_what_is_frozen(tmp_path, flow_root) -> None:
+    settings = tiny(flow_root, "encoder.trainable=norm", "encoder.dropout=0.3")
+    plain = trained(tiny(flow_root, "encoder.trainable=norm"), tmp_path / "plain")
+    found = trained(settings, tmp_path / "dropout")
+    assert plain is not None and found is not None
+    assert found.history.epochs[0]["train_loss"] != plain.history.epochs[0]["train_loss"]
+    before = make_model(settings, 3).state_dict()
+    for name, value in found.model.state_dict().items():
+        assert torch.equal(value, before[name]) == (not name.startswith(("encoder.norm", "aggregator"))), name
 
 
 def test_mirrored_views_are_kept_beside_the_clips_own(tmp_path, flow_root) -> None:
