@@ -56,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--retry", action="store_true", help="also try failed clips again that have not changed")
     parser.add_argument("--check", action="store_true", help="read everything, say what would be done, write nothing")
-    parser.add_argument("--config", type=cli.path, metavar="FILE", help="settings as YAML (default: the paper's)")
+    parser.add_argument(
+        "--config", type=cli.path, metavar="FILE", help="settings as YAML; docs/preprocessing.md has the defaults"
+    )
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings that win over --config")
     return cli.run(parser, _run, argv)
 
