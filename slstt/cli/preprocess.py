@@ -133,6 +133,7 @@ def _summary(result: "PreprocessingResult", out: Path, page: Path) -> None:
     if result.clips:
         dataset = result.release.dataset
         settings = f"--config configs/paper/slstt.yaml data.protocol={dataset}_sde data.root={out}"
+        settings += " model.pretrained=imagenet encoder.dropout=0"
         print(f"next: slstt-train {settings} --out runs/{dataset}_sde")
 
 

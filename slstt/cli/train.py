@@ -14,8 +14,8 @@ from slstt.workers import Stop
 
 EXAMPLES = """\
   slstt-train --config configs/flow_maps/slstt.yaml data.root=flow_maps --out runs/maps
-  slstt-train --config configs/paper/slstt.yaml data.protocol=casme2_sde data.root=preprocessed --out runs/casme2
-  slstt-train --config configs/paper/slstt.yaml data.protocol=cde data.root=preprocessed --out runs/cde --shard 2/8
+  slstt-train --config configs/paper/slstt.yaml data.root=casme2 model.pretrained=imagenet encoder.dropout=0
+  slstt-train --config configs/paper/slstt.yaml data.protocol=cde data.root=all model.pretrained=FILE --shard 2/8
   slstt-train --config configs/demo.yaml data.root=preprocessed --out runs/two run.executor=processes run.workers=2
   slstt-train --config configs/demo.yaml data.root=preprocessed --out runs/try --check
 Every section.key is described in docs/training.md. --shard is for job arrays.
