@@ -165,13 +165,15 @@ def write_video(path: Path, pictures: Iterable[np.ndarray], rate: float) -> Path
     motion_jpeg = path.suffix == ".avi"
     with av.open(str(path), "w") as container:
         per_second = Fraction(rate).limit_denominator(1001)
-        options = {"qmin": "2", "qmax": "2"} if motion_jpeg else {}
+        # MPEG-4: rate control that is even over the pictures; else key pictures take the bits that show small motion.
+        options = {"qmin": "2", "qmax": "2"} if motion_jpeg else {"qmin": "3"}
         stream = container.add_stream("mjpeg" if motion_jpeg else "mpeg4", per_second, options)
         stream.pix_fmt = "yuvj420p" if motion_jpeg else "yuv420p"
         for number, picture in enumerate(pictures):
             if number == 0:
                 stream.height, stream.width = picture.shape[:2]
                 stream.bit_rate = round(0.055 * picture.shape[0] * picture.shape[1] * rate)
+                stream.codec_context.bit_rate_tolerance = stream.bit_rate
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")))
         container.mux(stream.encode(None))
     return path
