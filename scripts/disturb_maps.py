@@ -2,9 +2,9 @@
 
     python scripts/disturb_maps.py --maps MAPS [--model synthetic]
 
-All maps are shifted by 2 pixels of 28, zoomed by 10 %, blurred, or all of these; another laboratory's crop and flow program
-would do about that. Nothing is trained. UF1 over the clips of `cde`, and the paired difference to the maps as published
-with its 95 % bootstrap over subjects.
+All maps are shifted by 2 pixels of 28, zoomed by 10 %, blurred, or all of these; another laboratory's crop and flow
+program would do about that. Nothing is trained. UF1 over the clips of `cde`, and what of it is lost against the maps as
+published, with its 95 % bootstrap over subjects, paired.
 """
 
 import argparse

@@ -65,7 +65,8 @@ ENTRIES = (
 )
 TITLES = ("row", "seeds", "UF1", "95 %", "UAR", "CASME II", "SAMM", "SMIC", "against svm_linear", "by peeking, INVALID",
           "published UF1", "its epoch", "CPU s a run")  # fmt: skip
-PARTS = {"cde": ("casme2", "samm", "smic"), "cde_casme2_smic": ("casme2", "smic")}
+PROTOCOLS = ("cde", "cde_casme2_smic")
+DATASETS = ("casme2", "samm", "smic")
 
 
 def named(name: str) -> Entry:
@@ -134,7 +135,7 @@ def peeking(run: EvaluatedRun) -> str:
     return f"{np.mean(scores):.3f}" if scores else ""
 
 
-def row(entry: Entry, out: Path, reference: EvaluatedRun | None, parts: Sequence[str]) -> tuple[str, ...] | None:
+def row(entry: Entry, out: Path, reference: EvaluatedRun | None) -> tuple[str, ...] | None:
     """A line of the table, or None where no seed is complete."""
     run = finished(entry, out)
     if run is None:
@@ -150,7 +151,8 @@ def row(entry: Entry, out: Path, reference: EvaluatedRun | None, parts: Sequence
         against = f"{found.difference['uf1']:+.3f} [{bounds[0]:+.3f}, {bounds[1]:+.3f}]"
     times = [json.loads(path.read_text()) for folder in run.folders if (path := folder / "seconds.json").exists()]
     seconds = f"{np.mean(times):.0f}" if times else ""
-    scores = [f"{metrics['parts'][part]['uf1']:.3f}" if part in parts else "" for part in PARTS["cde"]]
+    parts = metrics["parts"]
+    scores = [f"{parts[name]['uf1']:.3f}" if name in parts else "" for name in DATASETS]
     count = str(len(run.seeds)) if entry.random else "-"
     return (f"`{entry.name}`", count, mean, f"[{low:.3f}, {high:.3f}]", f"{full['uar']:.3f}", *scores, against,
             peeking(run), entry.published, entry.honest, seconds)  # fmt: skip
@@ -164,7 +166,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = [entry.name for entry in ENTRIES]
     parser.add_argument("--names", nargs="+", default=[name for name in names if name != "htnet"], choices=names)
     parser.add_argument("--seeds", type=int, default=3, help="of rows with something random")
-    parser.add_argument("--protocol", default="cde", choices=sorted(PARTS))
+    parser.add_argument("--protocol", default="cde", choices=PROTOCOLS)
     parser.add_argument("--table-only", action="store_true", help="train nothing, print what is finished")
     options = parser.parse_args(argv)
     chosen = [named(name) for name in options.names]
@@ -176,8 +178,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for entry in chosen:
         for seed in range(options.seeds if entry.mean_of else 0):
             fuse(entry, seed, options.out)
-    reference, parts = finished(named(REFERENCE), options.out), PARTS[options.protocol]
-    lines = [row(entry, options.out, reference, parts) for entry in chosen]
+    reference = finished(named(REFERENCE), options.out)
+    lines = [row(entry, options.out, reference) for entry in chosen]
     for line in (TITLES, ("---",) * len(TITLES), *filter(None, lines)):
         print(f"| {' | '.join(line)} |")
     return 0
