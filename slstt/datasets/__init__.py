@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from slstt.datasets import casme2, samm, smic
+from slstt.datasets import casme2, casme_square, samm, samm_long, smic
 from slstt.datasets.clips import Release, Remark, key_problems
 from slstt.datasets.data_set import DataSet
 
@@ -12,6 +12,8 @@ _MODULES = (
     casme2,
     samm,
     smic,
+    casme_square,
+    samm_long,
 )
 """A new data set is one module, with its facts and its reader, and one line here."""
 

@@ -130,6 +130,20 @@ def as_annotations(
     return annotations, remarks
 
 
+def told_apart(rows: Iterable[tuple[int, Cells]]) -> list[tuple[int, Cells]]:
+    """The rows of a sheet that may use one clip's name for several expressions: the later ones get their onset too.
+
+    A row that repeats name and onset keeps the name: it is the same expression twice.
+    """
+    first: dict[tuple[str, str], str] = {}
+    named = []
+    for line, cells in rows:
+        onset = first.setdefault((cells["subject"], cells["clip"].casefold()), cells["onset"])
+        clip = cells["clip"] if cells["onset"] == onset else f"{cells['clip']}_{cells['onset']}"
+        named.append((line, {**cells, "clip": clip}))
+    return named
+
+
 def _annotation(data_set: DataSet, line: int, cells: Mapping[str, str]) -> tuple[Annotation | None, list[str]]:
     """The row, or else what is wrong with it; neither where it holds no data."""
     numbers = {name: whole_number(cells.get(name, "")) for name in ("onset", "apex", "offset")}

@@ -278,7 +278,8 @@ def _clip(
     elif noticed := apex_remark(dataset, row.subject, row.clip, onset, apex, offset):
         remarks.append(noticed)
     if row.emotion not in data_set.emotions and not (row.kind == "macro" and not row.emotion):
-        reason = f"emotion '{row.emotion}' is none of {', '.join(data_set.emotions)}; kept, but in no protocol"
+        given = f"emotion '{row.emotion}'" if row.emotion else "no emotion is given: it"
+        reason = f"{given} is none of {', '.join(data_set.emotions)}; kept, but in no protocol"
         remarks.append(remark("unknown_emotion", reason))
     if doubled:
         names = ", ".join(path.name for path in doubled)
