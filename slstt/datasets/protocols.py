@@ -196,8 +196,8 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 def class_of(protocol: Protocol, clip: Clip) -> str | None:
-    """The clip's class in `protocol`; None where the protocol leaves it out."""
-    if clip.key in protocol.without:
+    """The clip's class in `protocol`; None where the protocol leaves it out, as all do with macro-expressions."""
+    if clip.key in protocol.without or clip.kind != "micro":
         return None
     return protocol.emotions.get(clip.dataset, {}).get(clip.emotion)
 

@@ -101,9 +101,7 @@ UNIT_PROTOCOLS: dict[str, UnitProtocol] = {
     protocol.name: protocol
     for protocol in (
         UnitProtocol("cd6me", "CD6ME, 12 action units, leave one data set out", "dataset", _CLIPS, _COUNTS),
-        UnitProtocol(
-            "cd6me_subjects", "CD6ME's 12 action units, leave one subject out", "subject", _CLIPS, _COUNTS
-        ),
+        UnitProtocol("cd6me_subjects", "CD6ME's 12 action units, leave one subject out", "subject", _CLIPS, _COUNTS),
     )
 }
 
@@ -113,9 +111,7 @@ UnitRow = tuple[float, ...]
 
 def unit_row(coded: CodedUnits) -> UnitRow:
     """What is learned of one clip, and what an answer is compared with."""
-    return tuple(
-        1.0 if unit in coded.present else float("nan") if unit in coded.undecided else 0.0 for unit in UNITS
-    )
+    return tuple(1.0 if unit in coded.present else float("nan") if unit in coded.undecided else 0.0 for unit in UNITS)
 
 
 def unit_differences(protocol: UnitProtocol, rows: Iterable[tuple[str, UnitRow]]) -> list[str]:

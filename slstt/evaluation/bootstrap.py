@@ -20,10 +20,9 @@ def subject_weights(subjects: int, draws: int = DRAWS, seed: int = 0) -> np.ndar
 
 
 def resample(matrices: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
-    """Pooled confusion matrices of `draws` bootstrap samples of subjects: (S, C, C) -> (draws, C, C)."""
-    size = matrices.shape[-1]
+    """Pooled confusion matrices of `draws` bootstrap samples of subjects: (S, ..., C, C) -> (draws, ..., C, C)."""
     weights = subject_weights(len(matrices), draws, seed)
-    return (weights @ matrices.reshape(len(matrices), size * size)).reshape(draws, size, size)
+    return (weights @ matrices.reshape(len(matrices), -1)).reshape(draws, *matrices.shape[1:])
 
 
 def interval(values: np.ndarray, level: float = LEVEL) -> list[float]:
@@ -40,9 +39,9 @@ def intervals(
     seed: int = 0,
     level: float = LEVEL,
 ) -> dict[str, Any]:
-    """The interval of each of `scores` from per-subject confusion matrices (S, C, C); None where S is 1.
+    """The interval of each of `scores` from per-subject confusion matrices (S, ..., C, C); None where S is 1.
 
-    `scores` maps (draws, C, C) to values (draws,) by name; every draw is scored by the rule of the score itself.
+    `scores` maps (draws, ..., C, C) to values (draws,) by name; every draw is scored by the rule of the score itself.
     """
     if len(matrices) < 2:
         return dict.fromkeys(scores(matrices))

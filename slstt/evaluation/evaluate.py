@@ -9,10 +9,15 @@ import numpy as np
 from slstt.datasets.protocols import PROTOCOLS, manifest_difference
 from slstt.errors import listed
 from slstt.evaluation.compare import selection_gap, selection_table
-from slstt.evaluation.metrics import SCORES, scores_of, subject_confusions, summary_of
+from slstt.evaluation.metrics import SCORES, block_of, scores_of, subject_confusions, summary_of
 from slstt.evaluation.predictions import Predictions
 from slstt.evaluation.run import EvaluatedRun
 from slstt.evaluation.tables import Table, class_table, confusion_table, published_table, score_table, seed_table
+
+BY_RULE = (
+    "by rule: the published list is not known clip by clip; the clips follow from the protocol's emotions, and "
+    "only the published counts were compared"
+)
 
 
 @dataclass(frozen=True)
@@ -47,12 +52,12 @@ def naming(predictions: Predictions, declared: str | None = None) -> Naming:
         if set(PROTOCOLS[name].classes) != set(predictions.classes):
             found = [f"the classes are {', '.join(predictions.classes)}", *found]
         if not found:
-            return Naming(name, PROTOCOLS[name].title, declared, ())
+            return Naming(name, PROTOCOLS[name].heading, declared, ())
         differences[name] = tuple(found)
     if not differences:
         return Naming(None, "own protocol (its classes are those of no known protocol)", declared, ())
     nearest = min(differences, key=lambda name: len(differences[name]))
-    return Naming(None, f"not the clips of {PROTOCOLS[nearest].title}", declared, differences[nearest], nearest)
+    return Naming(None, f"not the clips of {PROTOCOLS[nearest].heading}", declared, differences[nearest], nearest)
 
 
 def evaluate(run: EvaluatedRun) -> dict[str, Any]:
@@ -71,6 +76,14 @@ def evaluate(run: EvaluatedRun) -> dict[str, Any]:
         run.predictions.classes, subjects, matrices, name.name, selection if isinstance(selection, str) else None
     )
     warnings = metrics.pop("warnings")
+    if run.test_sets:
+        metrics["parts"] = {
+            part: block_of(np.sum([subject_confusions(run.part(seed, part))[1] for seed in run.seeds.values()], axis=0))
+            for part, clips in run.test_sets.items()
+            if not clips.isdisjoint(run.predictions.keys)
+        }
+    if name.name is not None and PROTOCOLS[name.name].by_rule:
+        warnings.insert(0, BY_RULE)
     if run.missing:
         warnings.insert(0, f"PARTIAL: {len(run.missing)} of {run.expected} folds are missing: {listed(run.missing)}")
     contradictory = sum(_contradicts(predictions).sum() for predictions in run.seeds.values())

@@ -137,7 +137,7 @@ def summary_of(
     parts, remarks = {}, _absences(matrix, classes, "")
     for dataset in datasets:
         rows = matrices[[i for i, subject in enumerate(subjects) if subject[0] == dataset]]
-        parts[dataset] = _block(rows, draws, seed)
+        parts[dataset] = block_of(rows, draws, seed)
         if len(datasets) > 1:
             remarks += _absences(rows.sum(0), classes, f"{dataset}: ")
     if len(subjects) > 1 and (missing := draws_without_a_class(matrices, draws, seed)) > 0.05:
@@ -157,7 +157,7 @@ def summary_of(
         "selection": selection,
         "classes": list(classes),
         "n": int(matrix.sum()),
-        "full": _block(matrices, draws, seed),
+        "full": block_of(matrices, draws, seed),
         "parts": parts,
         "per_class": per_class,
         "confusion": matrix.tolist(),
@@ -170,7 +170,8 @@ def summary_of(
     }
 
 
-def _block(matrices: np.ndarray, draws: int, seed: int) -> dict[str, Any]:
+def block_of(matrices: np.ndarray, draws: int = DRAWS, seed: int = 0) -> dict[str, Any]:
+    """The scores of one part with their intervals, from its subjects' confusion matrices (S, C, C)."""
     pooled = matrices.sum(0)
     return {
         **{name: float(value) for name, value in scores_of(pooled).items()},

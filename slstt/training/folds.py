@@ -160,9 +160,7 @@ def choose(folds: Sequence[Fold], wanted: Sequence[str] | None, shard: tuple[int
             problems.append(f"--folds: names no fold; there are {', '.join(fold.name for fold in folds)}")
         names: set[str] = set()
         for name in wanted:
-            matches = [
-                fold.name for fold in folds if name and name in (fold.name, fold.subject, fold.tested)
-            ]
+            matches = [fold.name for fold in folds if name and name in (fold.name, fold.subject, fold.tested)]
             if len(matches) == 1:
                 names.add(matches[0])
             elif matches:
