@@ -12,7 +12,7 @@ from slstt.files import read_csv, write_csv
 FIRST_INDEX_COLUMNS = ("dataset", "subject", "clip", "emotion", "onset", "apex", "offset", "frames", "folder")
 """The columns that every `index.csv` has; older ones have no others."""
 
-INDEX_COLUMNS = (*FIRST_INDEX_COLUMNS, "action_units", "kind", "video", "fps")
+INDEX_COLUMNS = (*FIRST_INDEX_COLUMNS, "action_units", "kind", "video", "fps", "split")
 
 Kind = Literal["micro", "macro"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -91,6 +91,8 @@ class Clip:
     folder of its own."""
     fps: float | None = None
     """Frames a second, where the clip's own is known; None: that of its data set."""
+    split: str = ""
+    """The owners' training or test set that lists the clip (DFME: `train`, `testA`, `testB`); empty where none does."""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -145,7 +147,7 @@ def index_row(clip: Clip) -> tuple[str, ...]:
     apex = "" if clip.apex is None else str(clip.apex)
     place = (clip.dataset, clip.subject, clip.name, clip.emotion, str(clip.onset), apex, str(clip.offset))
     fps = "" if clip.fps is None else f"{clip.fps:g}"
-    return (*place, str(len(clip.frames)), str(clip.folder), clip.action_units, clip.kind, clip.video, fps)
+    return (*place, str(len(clip.frames)), str(clip.folder), clip.action_units, clip.kind, clip.video, fps, clip.split)
 
 
 def write_index(path: Path, clips: Iterable[Clip]) -> None:
@@ -180,9 +182,10 @@ def read_index(path: Path) -> list[Clip]:
         if key in seen:
             problems.append(f"{where}: clip {' '.join(key)} is listed twice")
         seen.add(key)
-        units, video = row.get("action_units", ""), row.get("video", "")
+        units, video, split = (row.get(name, "") for name in ("action_units", "video", "split"))
         numbered = Clip(*key, row["emotion"], onset, numbers["apex"], offset, Path(row["folder"]))
-        clips.append(replace(numbered, action_units=units, kind=cast(Kind, kind), video=video, fps=fps or None))
+        more = {"action_units": units, "kind": cast(Kind, kind), "video": video, "fps": fps or None, "split": split}
+        clips.append(replace(numbered, **more))
     problems += [
         f"{path}: clips {' '.join(one)} and {' '.join(other)} differ in capitals only; keep one row"
         for one, other in same_but_for_case(clip.key for clip in clips)
