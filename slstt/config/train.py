@@ -124,8 +124,8 @@ class Model(Section):
     )
     pretrained: NameOrPath | None = Field(
         default=None,
-        description="Encoder weights to start from: `synthetic`, `synthetic_clip` (come with slstt: one flow map, "
-        "clips of frames), `imagenet`, a torchvision name, "
+        description="Encoder weights to start from: `synthetic`, `synthetic_displaced`, `synthetic_clip` "
+        "(come with slstt: one flow map, one flow map cut anyhow, clips of frames), `imagenet`, a torchvision name, "
         "a file, or null for random ones.",
     )
 
