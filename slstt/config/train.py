@@ -189,12 +189,9 @@ class ClassifierSettings(Section):
         description="`slstt`: aggregator and classifier begin at random, or as model.pretrained holds them, which must "
         "then tell the same classes apart.",
     )
-    penalty: float = Field(
-        default=1.0, gt=0, le=1e9, description="`svm_*`: C, the price of an error; balanced over classes."
-    )
+    penalty: float = Field(default=1.0, gt=0, le=1e9, description="`svm_*`: C, the price of an error, by class size.")
     inner: bool = Field(
-        default=False,
-        description="`committee`: choose each member's strength by five folds over the training subjects.",
+        default=False, description="`committee`: choose each member's strength by five folds over training subjects."
     )
 
     @property
@@ -413,9 +410,7 @@ def _unit_problems(settings: TrainConfig) -> list[str]:
     if settings.classifier.name != "slstt" or settings.classifier.start == "pretrained":
         found.append("'classifier': units are learned by classifier.name: slstt with classifier.start: random")
     if training.balance == "sampling":
-        found.append(
-            "'training.balance': a clip shows several units, so none can be drawn for its own; use loss or none"
-        )
+        found.append("'training.balance': a clip shows several units, none its own; use loss or none")
     if settings.run.peek:
         found.append("'run.peek' records classes; leave it out")
     if settings.selection.method == "inner":
@@ -475,9 +470,7 @@ def problems(settings: TrainConfig) -> list[str]:
         found.append(f"'classifier.name': {settings.classifier.name} takes maps of one frame; use data.kind: flow_maps")
     if settings.classifier.name != "slstt":
         if settings.run.save_models or settings.selection.method == "inner":
-            found.append(
-                "'run.save_models' and selection.method=inner are for classifier.name=slstt alone; leave them out"
-            )
+            found.append("'run.save_models' and selection.method=inner are for classifier.name=slstt; leave them out")
         if settings.classifier.trained_at_once and augment != Augment():
             found.append(f"'training.augment': {settings.classifier.name} learns from each clip as it is; leave it out")
     training = settings.training
