@@ -23,9 +23,9 @@ class Counting(LandmarkDetector):
 
     searches = 0
 
-    def detect(self, image: np.ndarray, upsample: int = 0) -> list:
+    def detect(self, image: np.ndarray, upsample: int = 0, smallest: float = 0.2) -> list:
         self.searches += 1
-        return super().detect(image, upsample)
+        return super().detect(image, upsample, smallest)
 
 
 def test_the_points_stay_on_the_face_and_the_detector_rests() -> None:
