@@ -64,6 +64,13 @@ class Crop(Section):
     upsample: int = Field(
         default=1, ge=0, le=2, description="No face found: double the picture this many times and look again."
     )
+    smallest_face: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="Narrowest face that is taken, as a share of the frame's shorter side; what is narrower is often "
+        "a chance pattern.",
+    )
     place: SquarePlace = Field(
         default="centred",
         description="A square with an odd side: `centred`, the nose tip's pixel is its middle; `published`, one pixel "

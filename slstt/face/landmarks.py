@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float32, Num, UInt8
 from numpy import ndarray
 
+from slstt.config.preprocess import Crop
 from slstt.datasets import DATASETS
 from slstt.downloads import landmark_model
 from slstt.errors import DataError, WeightsError
@@ -24,7 +25,7 @@ from slstt.files import read_csv
 LandmarkKey = tuple[str, str, str]
 # A face narrower than this share of the picture's shorter side is a chance pattern: in the three data sets the face
 # takes half of it, and the one known false detection of SMIC (s02_po_01) less than a fifth.
-SMALLEST_FACE = 0.2
+SMALLEST_FACE = Crop().smallest_face
 # What a landmark set may differ from its subject's median and pass, from the real sets of CASME II, SAMM and SMIC.
 LARGEST_SHIFT = 0.4  # of the face square's side; healthy sets reach 0.30 (head between two clips)
 LARGEST_SCALE = 1.2  # times larger or smaller; healthy sets reach 1.12

@@ -320,9 +320,7 @@ def test_corrected_intervals_come_back_as_csv_and_from_elan(
     assert "unreadable as an ELAN file" in error(capsys)
 
 
-def test_large_movements_are_left_out_and_counted(
-    finished: tuple[Path, Path], tmp_path: Path, capsys: Capture
-) -> None:
+def test_large_movements_are_left_out_and_counted(finished: tuple[Path, Path], tmp_path: Path, capsys: Capture) -> None:
     limits = ["spotting.weakest=0.5", "spotting.strongest=1"]
     assert main([str(finished[0]), "--out", str(tmp_path / "out"), "--quiet", *limits]) == 0
     said = capsys.readouterr().out
@@ -439,6 +437,15 @@ def test_everything_wrong_is_said_at_once(tmp_path: Path, capsys: Capture) -> No
     said = error(capsys, lines=3)
     assert "none.mp4" in said and "no such model file" in said and "give --onset too" in said
     assert not (tmp_path / "o").exists()
+
+
+def test_onset_with_several_recordings_is_refused_before_torch_is_loaded(frames: np.ndarray, tmp_path: Path) -> None:
+    for name in ("1.avi", "2.avi"):
+        write_video(tmp_path / name, frames[:3], 100)
+    code = "import sys; from slstt.cli.predict import main; print(main(sys.argv[1:]), 'torch' in sys.modules)"
+    command = [sys.executable, "-c", code, str(tmp_path), "--onset", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2", "False"] and "holds 2 recordings; --onset is for one of them" in done.stderr
 
 
 def test_help_states_the_limits_without_loading_torch() -> None:

@@ -24,7 +24,7 @@ from slstt.prediction.face_motion import (
     motion_in_given_intervals,
 )
 from slstt.prediction.recording import Recording, open_recordings
-from slstt.prediction.spotting import judged, excursions, find_intervals, lagged, strength
+from slstt.prediction.spotting import excursions, find_intervals, judged, lagged, strength
 
 PATCHES = 60
 SETTINGS = Spotting()
@@ -267,15 +267,15 @@ def test_a_given_end_that_the_file_only_promises_is_named(whole: Recording, dete
 def test_given_intervals_over_a_gap_and_without_motion_are_remarked(
     rendered: Rendered, write: Write, detector: LandmarkDetector
 ) -> None:
-    frames = np.repeat(rendered.frames[:1], 60, axis=0)
-    frames[40:50] = 128
-    given = [GivenInterval(2, None, 20, "first"), GivenInterval(30, None, 55, "second")]
+    frames = np.repeat(rendered.frames[:1], 150, axis=0)
+    frames[120:130] = 128
+    given = [GivenInterval(2, None, 20, "first"), GivenInterval(70, None, 135, "second")]
     seen = motion_in_given_intervals(write("gap", frames), given, detector=detector)
-    assert [(i.onset, i.offset) for i in seen.intervals] == [(2, 20), (30, 55)]
+    assert [(i.onset, i.offset) for i in seen.intervals] == [(2, 20), (70, 135)]
     said = "\n".join(seen.remarks)
     assert "first: the face hardly moves" in said and "second: the face hardly moves" in said
     assert "second: the face is lost after frame" in said and "no face at" in said and "nothing is spotted" not in said
-    assert np.isfinite(seen.intensity[2:21]).all() and np.isnan(seen.intensity[21:30]).all()
+    assert np.isfinite(seen.intensity[2:21]).all() and np.isnan(seen.intensity[21:70]).all()
 
 
 def test_a_given_onset_without_a_face_is_named(rendered: Rendered, write: Write, detector: LandmarkDetector) -> None:
