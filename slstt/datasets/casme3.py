@@ -11,7 +11,7 @@ from pathlib import Path
 
 from slstt.datasets.annotations import Cells, as_annotations, read_rows
 from slstt.datasets.clips import Release, Remark
-from slstt.datasets.data_set import COLUMNS, DataSet, IdForm, Tree, named
+from slstt.datasets.data_set import COLUMNS, DataSet, IdForm, Tree, named, whole_number
 from slstt.datasets.folders import FrameFolders, pick_sheet
 from slstt.datasets.releases import LocatedRelease, Rows, read_native
 from slstt.errors import DataError
@@ -72,7 +72,8 @@ def _read(sheet: Path, kind: str, tree: Tree) -> Rows:
 
 def _named(cells: Cells, kind: str, tree: Tree) -> Cells:
     video = cells["clip"].strip()
-    clip = f"{video}_{cells['onset'].strip()}{'_macro' if kind == 'macro' else ''}"
+    onset = whole_number(cells["onset"]) or 0  # a row without an onset is a bad one, not a note below the table
+    clip = f"{video}_{onset}{'_macro' if kind == 'macro' else ''}"
     # Cut out, an expression has a folder of its own.
     return {**cells, "clip": clip, "kind": kind, **({"video": video} if tree is _RECORDINGS else {})}
 
