@@ -47,7 +47,7 @@ class NativeSet:
         lines = [] if self.header is None else [self.header]
         for row in rows:
             cells = self.row(Coded(row.clip, row.onset, row.apex, row.offset, row.emotion or self.emotion))
-            lines.append(tuple(c.upper() if row.capitals and c == self.name(row.clip) else c for c in cells))
+            lines.append(tuple(str(c).upper() if row.capitals and c == self.name(row.clip) else c for c in cells))
         return write_workbook(path, {"label": lines, **dict(self.worksheets)})
 
     def name(self, clip: int) -> object:
