@@ -22,6 +22,7 @@ from slstt.datasets.protocols import (
     manifest_difference,
     published_class,
 )
+from slstt.datasets.worksheets import read_worksheets
 
 
 @pytest.fixture(scope="session")
@@ -288,3 +289,67 @@ def test_strange_entries_are_listed_and_never_counted(entries):
     lines = manifest_difference(PROTOCOLS["casme2_sde"], entries)
     assert sum("not in the protocol" in line for line in lines) == len({entry[:3] for entry in entries})
     assert lines[-1].startswith("casme2: 249 of 249 clips missing")
+
+
+CASME3_SPELLING = {"sad": "sadness", "happy": "happiness"}
+
+
+@pytest.mark.parametrize(
+    ("name", "clips", "subjects"), [("casme3_3", 699, 88), ("casme3_4", 860, 94), ("casme3_7", 860, 94)]
+)
+def test_the_real_sheet_of_casme3_gives_the_published_counts(name, clips, subjects, shared_data):
+    protocol = PROTOCOLS[name]
+    (path,) = (shared_data / "annotations").glob("cas(me)3_part_A*.xlsx")
+    header, *rows = next(sheet.rows for sheet in read_worksheets(path) if sheet.name == "label")
+    entries = []
+    for number, row in enumerate(row for row in rows if row[0]):
+        emotion = row[header.index("emotion")].strip().lower()
+        clip = Clip("casme3", row[0].lower(), f"{number}", CASME3_SPELLING.get(emotion, emotion), 1, 2, 3, Path())
+        if (label := class_of(protocol, clip)) is not None:
+            entries.append((*clip.key, label))
+    assert len(entries) == clips == sum(protocol.counts["casme3"].values())
+    assert len({subject for _, subject, _, _ in entries}) == subjects == protocol.subjects["casme3"]
+    assert manifest_difference(protocol, entries) == []
+
+
+BY_RULE = [name for name, protocol in PROTOCOLS.items() if protocol.by_rule and protocol.counts]
+
+
+@pytest.mark.parametrize("name", BY_RULE)
+def test_a_protocol_by_rule_compares_counts(name):
+    protocol = PROTOCOLS[name]
+    (dataset,) = protocol.datasets
+    first, *_, last = protocol.classes
+    entries = [
+        (dataset, "01", f"{label}{number}", label)
+        for label, count in protocol.counts[dataset].items()
+        for number in range(count)
+    ]
+    whole = len(entries)
+    assert protocol.heading.endswith(", by rule")
+    assert manifest_difference(protocol, entries) == []
+    more = [*entries[1:], (dataset, "01", "more", last), ("smic", "s01", "s01_ne_01", first)]
+    assert manifest_difference(protocol, more) == [
+        f"smic s01 s01_ne_01 ({first}): not in the protocol",
+        f"{dataset}: 1 of {whole} clips missing (1 {first})",
+        f"{dataset}: 1 clips more than the {whole} published (1 {last})",
+    ]
+
+
+def test_the_published_totals_of_the_further_data_sets():
+    totals = {name: sum(PROTOCOLS[name].counts[name.split("_")[0]].values()) for name in BY_RULE}
+    assert totals == {
+        "casme3_3": 699, "casme3_4": 860, "casme3_7": 860, "mmew_3": 234, "mmew_4": 263, "mmew_5": 279, "mmew_6": 234,
+        "mmew_7": 300, "casme_4": 171,
+    }  # fmt: skip
+    assert PROTOCOLS["casme3_3"].counts["casme3"] == {"negative": 457, "positive": 55, "surprise": 187}
+    assert PROTOCOLS["dfme"].test_sets == {"testA": 474, "testB": 299}
+
+
+def test_macro_expressions_are_in_no_protocol():
+    for protocol in PROTOCOLS.values():
+        for dataset, emotions in protocol.emotions.items():
+            for emotion in emotions:
+                clip = Clip(dataset, "01", "clip", emotion, 1, 2, 3, Path())
+                assert class_of(protocol, clip) is not None
+                assert class_of(protocol, replace(clip, kind="macro")) is None
