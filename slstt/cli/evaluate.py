@@ -10,8 +10,7 @@ from typing import Any
 from slstt import cli
 from slstt.errors import ConfigError, printable, shortened
 from slstt.evaluation.compare import Comparison, compare, comparison_table
-from slstt.evaluation.evaluate import evaluate, result_tables
-from slstt.evaluation.run import EvaluatedRun, RunFolder, UnitRun, read_any_run
+from slstt.evaluation.run import EvaluatedRun, RunFolder, UnitRun, evaluate, read_any_run, result_tables
 from slstt.evaluation.tables import Table, as_latex, as_markdown, as_text
 from slstt.evaluation.unit_tables import evaluate_units, unit_tables
 from slstt.files import write_json, write_text

@@ -19,8 +19,7 @@ from slstt.config.train import TrainConfig
 from slstt.datasets.clips import name_of
 from slstt.errors import DataError, WeightsError
 from slstt.files import fingerprint, whole_file
-from slstt.flow.augmentation import Changes, augment, draw_changes, mirror
-from slstt.flow.encoding import encode, normalized, resize_pictures
+from slstt.flow.encoding import Changes, augment, draw_changes, encode, mirror, normalized, resize_pictures
 from slstt.models.slstt import SLSTT, frozen_fingerprint
 from slstt.training.flow_data import FlowData
 
