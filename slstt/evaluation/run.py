@@ -30,6 +30,10 @@ from slstt.evaluation.unit_predictions import UnitPredictions, holds_units, pool
 from slstt.files import read_csv
 
 PREDICTIONS = "predictions.csv"
+BY_RULE = (
+    "by rule: the published list is not known clip by clip; the clips follow from the protocol's emotions, and "
+    "only the published counts were compared"
+)
 
 
 ClipKey = tuple[str, str, str]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from slstt.datasets import DATASETS
 from slstt.datasets.annotations import read_annotations
+from slstt.datasets.casme3 import micro_rows
 from slstt.datasets.clips import Clip
 from slstt.datasets.protocols import (
     PROTOCOLS,
@@ -22,7 +23,6 @@ from slstt.datasets.protocols import (
     manifest_difference,
     published_class,
 )
-from slstt.datasets.worksheets import read_worksheets
 
 
 @pytest.fixture(scope="session")
@@ -268,6 +268,7 @@ def test_classes_follow_from_emotions(protocol):
             label = class_of(protocol, replace(clip, dataset=dataset, emotion=emotion))
             assert label is None or (label in protocol.classes and dataset in protocol.datasets)
     assert class_of(protocol, replace(clip, emotion="boredom")) is None
+    assert all(set(known) <= set(DATASETS[dataset].emotions) for dataset, known in protocol.emotions.items())
     assert set(protocol.subjects) <= set(protocol.counts) <= set(protocol.emotions)
     assert all(tuple(counts) == protocol.classes for counts in protocol.counts.values())
 
@@ -291,22 +292,15 @@ def test_strange_entries_are_listed_and_never_counted(entries):
     assert lines[-1].startswith("casme2: 249 of 249 clips missing")
 
 
-CASME3_SPELLING = {"sad": "sadness", "happy": "happiness"}
-
-
 @pytest.mark.parametrize(
     ("name", "clips", "subjects"), [("casme3_3", 699, 88), ("casme3_4", 860, 94), ("casme3_7", 860, 94)]
 )
 def test_the_real_sheet_of_casme3_gives_the_published_counts(name, clips, subjects, shared_data):
     protocol = PROTOCOLS[name]
     (path,) = (shared_data / "annotations").glob("cas(me)3_part_A*.xlsx")
-    header, *rows = next(sheet.rows for sheet in read_worksheets(path) if sheet.name == "label")
-    entries = []
-    for number, row in enumerate(row for row in rows if row[0]):
-        emotion = row[header.index("emotion")].strip().lower()
-        clip = Clip("casme3", row[0].lower(), f"{number}", CASME3_SPELLING.get(emotion, emotion), 1, 2, 3, Path())
-        if (label := class_of(protocol, clip)) is not None:
-            entries.append((*clip.key, label))
+    rows, _ = micro_rows(path)
+    read = [Clip("casme3", row.subject, row.clip, row.emotion, 1, 2, 3, Path()) for row in rows]
+    entries = entries_of(protocol, read)
     assert len(entries) == clips == sum(protocol.counts["casme3"].values())
     assert len({subject for _, subject, _, _ in entries}) == subjects == protocol.subjects["casme3"]
     assert manifest_difference(protocol, entries) == []

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slstt.datasets.casme3 import micro_rows
 from slstt.datasets.units import UNIT_NAMES, UNIT_PROTOCOLS, UNITS, CodedUnits, read_units, unit_differences, unit_row
-from slstt.datasets.worksheets import read_worksheets
 
 
 @pytest.mark.parametrize(
@@ -104,8 +104,9 @@ def test_differences_from_the_published_counts_are_named():
 
 def test_the_real_sheet_of_casme3_gives_the_published_numbers(shared_data):
     (path,) = (shared_data / "annotations").glob("cas(me)3_part_A*.xlsx")
-    header, *rows = next(sheet.rows for sheet in read_worksheets(path) if sheet.name == "label")
-    coded = [read_units(row[header.index("AU")]) for row in rows if row[0]]
+    rows, _ = micro_rows(path)
+    coded = [read_units(row.units) for row in rows]
+    assert len(coded) == 860
     assert all(one is not None and not one.unread and not one.undecided for one in coded)
     found = [("casme3", unit_row(one)) for one in coded if one is not None]
     assert not [line for line in unit_differences(UNIT_PROTOCOLS["cd6me"], found) if line.startswith("casme3")]
