@@ -55,6 +55,8 @@ class SpottedVideo:
     frames: int | None = None
     rate: float | None = None
     """Frames a second; None where it is not known, as `frames`."""
+    first: int = 0
+    """The number of its first frame."""
 
     @property
     def key(self) -> tuple[str, str, str]:

@@ -23,11 +23,14 @@ from slstt.files import read_csv, write_csv
 INTERVALS, TRUTH, VIDEOS, ABOUT = "intervals.csv", "truth.csv", "videos.csv", "spotting.json"
 FOUND_COLUMNS = ("dataset", "subject", "video", "onset", "apex", "offset", "strength", "kind", "predicted_label")
 TRUE_COLUMNS = ("dataset", "subject", "video", "onset", "apex", "offset", "kind", "label")
-VIDEO_COLUMNS = ("dataset", "subject", "video", "frames", "fps")
+VIDEO_COLUMNS = ("dataset", "subject", "video", "first", "frames", "fps")
+"""`first` is the number of the first frame."""
 _KEY = ("dataset", "subject", "video")
 INVALID = "INVALID: the videos without an expression are left out, and their false alarms with them"
 
 VideoKey = tuple[str, str, str]
+VideoLength = tuple[int, float, int]
+"""Frames, frames a second, number of the first frame."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def read_spotted(folder: Path) -> SpottedFolder:
     problems = Problems()
     true: dict[VideoKey, list[VideoInterval]] = {}
     found: dict[VideoKey, list[VideoInterval]] = {}
-    lengths: dict[VideoKey, tuple[int, float]] = {}
+    lengths: dict[VideoKey, VideoLength] = {}
     with problems.collecting():
         lengths = _read_lengths(folder / VIDEOS) if (folder / VIDEOS).is_file() else {}
     with problems.collecting():
@@ -74,7 +77,7 @@ def read_spotted(folder: Path) -> SpottedFolder:
         problems.add(DataError(f"{folder / TRUTH}: holds no video, only the header"))
     problems.raise_if_any()
     videos = [
-        SpottedVideo(*key, tuple(true[key]), tuple(found.get(key, ())), *lengths.get(key, (None, None)))
+        SpottedVideo(*key, tuple(true[key]), tuple(found.get(key, ())), *lengths.get(key, (None, None, 0)))
         for key in sorted(true)
     ]
     return SpottedFolder(folder, tuple(videos), about)
@@ -84,7 +87,7 @@ def _read_rows(
     path: Path,
     columns: Sequence[str],
     label: str,
-    lengths: Mapping[VideoKey, tuple[int, float]],
+    lengths: Mapping[VideoKey, VideoLength],
     may_be_empty: bool,
 ) -> dict[VideoKey, list[VideoInterval]]:
     """The intervals of each video; a video whose row has no numbers has none."""
@@ -118,7 +121,7 @@ def _read_rows(
     return videos
 
 
-def _interval(row: Mapping[str, str], label: str, length: tuple[int, float] | None) -> VideoInterval | str:
+def _interval(row: Mapping[str, str], label: str, length: VideoLength | None) -> VideoInterval | str:
     """The interval of a row, or what is wrong with it."""
     numbers = {name: _whole(row[name]) for name in ("onset", "apex", "offset")}
     onset, apex, offset = numbers["onset"], numbers["apex"], numbers["offset"]
@@ -138,16 +141,18 @@ def _interval(row: Mapping[str, str], label: str, length: tuple[int, float] | No
     return VideoInterval(onset, offset, cast(Kind, kind), apex, label.strip(), strength)
 
 
-def _read_lengths(path: Path) -> dict[VideoKey, tuple[int, float]]:
+def _read_lengths(path: Path) -> dict[VideoKey, VideoLength]:
     lengths, problems = {}, []
     for line, row in enumerate(read_csv(path, VIDEO_COLUMNS, one_line=True), start=2):
-        key, frames, rate = tuple(row[name] for name in _KEY), _whole(row["frames"]), _real(row["fps"])
-        if frames is None or frames < 1 or rate is None or not rate > 0:
-            problems.append(f"{path}: line {line}: frames is a whole number and fps a number, both above 0")
+        key = tuple(row[name] for name in _KEY)
+        first, frames, rate = _whole(row["first"]), _whole(row["frames"]), _real(row["fps"])
+        if first is None or frames is None or frames < 1 or rate is None or not rate > 0:
+            what = "first and frames are whole numbers, fps is a number; frames and fps are above 0"
+            problems.append(f"{path}: line {line}: {what}")
         elif key in lengths:
             problems.append(f"{path}: line {line}: {name_of(key)} stands twice")
         else:
-            lengths[key] = (frames, rate)
+            lengths[key] = (frames, rate, first)
     if problems:
         raise DataError(*shortened(problems))
     return lengths
@@ -193,7 +198,7 @@ def write_spotted(folder: Path, videos: Sequence[SpottedVideo]) -> None:
         if not video.true:
             true.append((*video.key, "", "", "", "", ""))
         if video.frames is not None and video.rate is not None:
-            lengths.append((*video.key, video.frames, f"{video.rate:g}"))
+            lengths.append((*video.key, video.first, video.frames, f"{video.rate:g}"))
     write_csv(folder / VIDEOS, VIDEO_COLUMNS, lengths)
     write_csv(folder / TRUTH, TRUE_COLUMNS, true)
     write_csv(folder / INTERVALS, FOUND_COLUMNS, found)
