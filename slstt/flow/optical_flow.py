@@ -56,7 +56,7 @@ def strain(flow: Float[ndarray, "... 2 h w"]) -> Float32[ndarray, "... h w"]:
 def _prepared(frames: Frames, method: str, grey: Grey) -> tuple[list[ndarray], Pair]:
     if len(frames) < 2:
         raise ValueError("flow needs the onset and at least one frame after it")
-    pair = _pair(method)
+    pair = flow_between(method)
     weights = cv2.COLOR_BGR2GRAY if grey == "swapped" else cv2.COLOR_RGB2GRAY
     pictures = [cv2.cvtColor(frame, weights) if frame.ndim == 3 else frame for frame in frames]
     return pictures, pair
@@ -69,7 +69,8 @@ def _stacked(fields: list[ndarray], frames: Frames) -> Flow:
     return stacked
 
 
-def _pair(method: str) -> Pair:
+def flow_between(method: str) -> Pair:
+    """From two grey frames (H, W) uint8 to the flow (H, W, 2) float32 between them. Raises ConfigError for an unknown method."""
     match method:
         case "farneback":
             return lambda a, b: cv2.calcOpticalFlowFarneback(a, b, None, *FARNEBACK)  # pyright: ignore

@@ -70,10 +70,19 @@ def measure_face_motion(
     In memory lie one frame and, for each frame, about two kilobytes of what was measured. Raises DataError where the
     recording cannot be read or shows no face, WeightsError without the landmark model.
     """
+    motion, pieces = track_face_motion(recording, advance, detector)
+    return replace(motion, intervals=tuple(find_intervals(pieces, recording.rate, settings or Spotting())))
+
+
+def track_face_motion(
+    recording: Recording, advance: Callable[[int], object] = _nothing, detector: LandmarkDetector | None = None
+) -> tuple[FaceMotion, list[tuple[int, np.ndarray]]]:
+    """`measure_face_motion` without the intervals, and the motion from which they are found: its unbroken pieces, each
+    (first frame, moved (n, R, 2) float16 in thousandths of the interocular distance).
+    """
     measured = _measure(recording, 0, None, advance, detector)
     measured.check()
-    pieces = [(begin, measured.moved(begin, end)) for begin, end in measured.pieces()]
-    return measured.face_motion(*find_intervals(pieces, recording.rate, settings or Spotting()))
+    return measured.face_motion(), [(begin, measured.moved(begin, end)) for begin, end in measured.pieces()]
 
 
 def check_given_interval(recording: Recording, onset: int, apex: int | None, offset: int | None) -> None:
