@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from slstt import cli
 from slstt.config.load import load_config
 from slstt.config.preprocess import MOST_WORKERS, PreprocessConfig
-from slstt.datasets.annotations import DATASETS
+from slstt.datasets import DATASETS
 from slstt.errors import ConfigError, DataError, Problems, shortened
 from slstt.workers import cores
 

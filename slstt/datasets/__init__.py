@@ -4,15 +4,24 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from slstt.datasets import casme2, samm, smic
+from slstt.datasets import casme2, casme_square, samm, samm_long, smic
 from slstt.datasets.clips import Release, Remark, key_problems
+from slstt.datasets.data_set import DataSet
 
-READERS: dict[str, Callable[[Path, Path | None], Release]] = {
-    "casme2": casme2.read,
-    "samm": samm.read,
-    "smic": smic.read,
-}
-"""Data set -> reader of its native layout. A new data set is one module and one line here."""
+_MODULES = (
+    casme2,
+    samm,
+    smic,
+    casme_square,
+    samm_long,
+)
+"""A new data set is one module, with its facts and its reader, and one line here."""
+
+DATASETS: dict[str, DataSet] = {module.DATA_SET.name: module.DATA_SET for module in _MODULES}
+"""Data set -> its facts."""
+
+READERS: dict[str, Callable[[Path, Path | None], Release]] = {module.DATA_SET.name: module.read for module in _MODULES}
+"""Data set -> reader of its native layout."""
 
 
 def read_release(dataset: str, root: Path, annotations: Path | None = None) -> Release:

@@ -114,6 +114,18 @@ class Remark:
 
 
 @dataclass(frozen=True)
+class Video:
+    """A recording in which clips lie, or none."""
+
+    dataset: str
+    subject: str
+    name: str
+    """As `Clip.video` has it."""
+    folder: Path
+    """Where its frames lie."""
+
+
+@dataclass(frozen=True)
 class Release:
     """What was found under one `--root`: a data set in one of its published layouts."""
 
@@ -124,6 +136,8 @@ class Release:
     annotations: Path | None
     clips: tuple[Clip, ...]
     remarks: tuple[Remark, ...] = ()
+    videos: tuple[Video, ...] = ()
+    """All recordings found, those without an expression included; empty where each clip has a folder of its own."""
 
 
 def index_row(clip: Clip) -> tuple[str, ...]:

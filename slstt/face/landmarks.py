@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float32, Num, UInt8
 from numpy import ndarray
 
-from slstt.datasets.annotations import DATASETS, clip_id, subject_id
+from slstt.datasets import DATASETS
 from slstt.downloads import landmark_model
 from slstt.errors import DataError, WeightsError
 from slstt.files import read_csv
@@ -160,7 +160,7 @@ def read_landmarks(path: Path) -> dict[LandmarkKey, Float32[ndarray, "68 2"]]:
         try:
             if dataset not in DATASETS:
                 raise ValueError(f"'{dataset}' is no data set; expected {', '.join(DATASETS)}")
-            key = (dataset, subject_id(dataset, subject), clip_id(dataset, clip))
+            key = (dataset, DATASETS[dataset].subject_id(subject), DATASETS[dataset].clip_id(clip))
         except ValueError as error:
             problems.append(f"{where}: {error}")
             continue

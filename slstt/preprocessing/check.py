@@ -13,7 +13,7 @@ import numpy as np
 
 from slstt import downloads
 from slstt.config.preprocess import ApexPolicy, PreprocessConfig
-from slstt.datasets.annotations import EMOTIONS
+from slstt.datasets import DATASETS
 from slstt.datasets.clips import Clip, Release, Remark
 from slstt.datasets.protocols import PROTOCOLS, Protocol, class_of, manifest_difference
 from slstt.datasets.releases import ranges
@@ -148,7 +148,8 @@ def _overview(release: Release, remarks: list[Remark], sizes: Counter[tuple[int,
     failed = {(r.subject, r.clip, r.reason if r.kind == "bad_row" else "") for r in remarks if r.action == "failure"}
     frames = ", ".join(f"{count} of {width}x{height}" for (width, height), count in sizes.most_common())
     emotions = Counter(clip.emotion for clip in usable)
-    names = [*EMOTIONS[release.dataset], *sorted(set(emotions) - set(EMOTIONS[release.dataset]))]
+    known = DATASETS[release.dataset].emotions
+    names = [*known, *sorted(set(emotions) - set(known))]
     no_sheet = "none needed; onset, apex and offset are the first, middle and last frame"
     return [
         release.layout,

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slstt.datasets.annotations import EMOTIONS, clip_id, read_annotations, subject_id
+from slstt.datasets import DATASETS
+from slstt.datasets.annotations import read_annotations
 from slstt.datasets.clips import Clip
 from slstt.datasets.protocols import (
     PROTOCOLS,
@@ -29,7 +30,7 @@ def real_clips(shared_data):
     return [
         Clip(dataset, row.subject, row.clip, row.emotion, row.onset, row.apex, row.offset, Path())
         for dataset in ("casme2", "samm", "smic")
-        for row in read_annotations(dataset, shared_data / "annotations" / f"{dataset}_coding.csv")[0]
+        for row in read_annotations(DATASETS[dataset], shared_data / "annotations" / f"{dataset}_coding.csv")[0]
     ]
 
 
@@ -38,7 +39,10 @@ def composite_list(shared_data):
     """{(dataset, subject, clip): class} of the published MEGC2019 list, in normal form."""
     with (shared_data / "annotations" / "combined_3class_gt.csv").open(newline="") as stream:
         rows = [row for row in csv.reader(stream) if row]
-    return {(d, subject_id(d, s), clip_id(d, c)): PROTOCOLS["cde"].classes[int(label)] for d, s, c, label in rows}
+    return {
+        (d, DATASETS[d].subject_id(s), DATASETS[d].clip_id(c)): PROTOCOLS["cde"].classes[int(label)]
+        for d, s, c, label in rows
+    }
 
 
 MADE_UP = {
@@ -67,7 +71,7 @@ def made_up_clips(tmp_path_factory):
     clips = []
     for dataset, text in MADE_UP.items():
         (folder / f"{dataset}.csv").write_text(text)
-        rows, remarks = read_annotations(dataset, folder / f"{dataset}.csv")
+        rows, remarks = read_annotations(DATASETS[dataset], folder / f"{dataset}.csv")
         assert remarks == []
         clips += [Clip(dataset, r.subject, r.clip, r.emotion, r.onset, r.apex, r.offset, Path()) for r in rows]
     return clips
@@ -255,7 +259,7 @@ def test_a_part_can_be_compared_alone(real_clips):
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
 def test_classes_follow_from_emotions(protocol):
     clip = Clip("casme2", "sub99", "EP01_01", "happiness", 1, 2, 3, Path())
-    for dataset, emotions in EMOTIONS.items():
+    for dataset, emotions in ((name, data_set.emotions) for name, data_set in DATASETS.items()):
         for emotion in emotions:
             label = class_of(protocol, replace(clip, dataset=dataset, emotion=emotion))
             assert label is None or (label in protocol.classes and dataset in protocol.datasets)
