@@ -70,7 +70,10 @@ def _stacked(fields: list[ndarray], frames: Frames) -> Flow:
 
 
 def flow_between(method: str) -> Pair:
-    """From two grey frames (H, W) uint8 to the flow (H, W, 2) float32 between them. Raises ConfigError for an unknown method."""
+    """The function from two grey frames (H, W) uint8 to the flow (H, W, 2) float32 from the first to the second.
+
+    Raises ConfigError for an unknown method.
+    """
     match method:
         case "farneback":
             return lambda a, b: cv2.calcOpticalFlowFarneback(a, b, None, *FARNEBACK)  # pyright: ignore
