@@ -1,76 +1,136 @@
-"""How fast slstt-preprocess is, against a re-enactment of the common practice, on the same clips in the same run.
+"""How fast slstt-preprocess is, against the published program and common practice, on the same clips in the same run.
 
-    python benchmarks/preprocess.py                        # 24 synthetic clips of 640 x 480, three rounds
-    python benchmarks/preprocess.py --length 0             # the clips as rendered, 26 frames on average
-    python benchmarks/preprocess.py --clips 12 --rounds 1  # a quick look
+    python benchmarks/preprocess.py                           # CASME II, SMIC and SAMM, three rounds each
+    python benchmarks/preprocess.py --data-set smic --rounds 1
+    python benchmarks/preprocess.py --short                   # clips that need inserted frames (RIFE)
+    python benchmarks/preprocess.py --memory                  # peak memory of a worker, in fresh processes
+    python benchmarks/preprocess.py flow.method=farneback     # settings of slstt-preprocess
 
-Prints clips per second with 1 and 2 worker processes, seconds per stage, the share of time inside the kernels of dlib,
-OpenCV and torch, and the time of the re-enactment divided by ours. Every round runs 1 worker, 2 workers and the
-re-enactment one after the other; the median round is printed, and the range.
+The clips are rendered and then cut or bordered to the frames of the data sets: their frame and file format, their
+median face square and their median length (of the real sheets; frames are run through to and fro). All have an apex.
+Every round runs 1 worker, 2 workers and the three others one after the other, each at one thread a process; the median
+round is printed, and the range.
 
-The re-enactment does what published scripts do: per clip it loads the 68-point predictor, decodes every frame of the
-clip, cuts the face out of every one and computes its flow, and loads the RIFE model anew for each frame it inserts; in
-one process, at one thread like each of our workers. It calls the same kernels with the same settings as we do. Scripts
-differ in one point, so there are two of it: the face is looked for on the apex frame, or on every frame.
+- Published program, as docs/paper.md lists its steps: detector and predictor loaded per clip, the frames from five
+  before the apex on, cut at the face's own size, the RIFE model loaded for each inserted frame, Farneback, and a colour
+  wheel written as JPEG (SMIC: BMP).
+- Common practice: detector and predictor per clip, every frame decoded, cut, and given its flow by the method that
+  slstt uses, stored as float16. Scripts look for the face on the apex frame or on every frame; both are measured.
 """
 
 import argparse
 import contextlib
+import multiprocessing
 import resource
 import shutil
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import dlib
 import numpy as np
+import simplejpeg
+from known_motion import FACES
 
 from slstt import workers
+from slstt.config.load import load_config
 from slstt.config.preprocess import PreprocessConfig
 from slstt.datasets import read_release, synthetic
 from slstt.datasets.clips import Clip, Release
+from slstt.datasets.synthetic.dataset import LAYOUTS
 from slstt.downloads import landmark_model, rife_weights
 from slstt.face.crop import cut, face_square
 from slstt.face.landmarks import LandmarkDetector
 from slstt.files import write_csv
-from slstt.flow.interpolation import IFNet, Rife, fill
-from slstt.flow.optical_flow import onset_flow
+from slstt.flow.interpolation import IFNet, Rife, fill, published_frames
+from slstt.flow.optical_flow import FARNEBACK, onset_flow
 from slstt.images import read_image
 from slstt.preprocessing.clip import nearest_place, plan_frames, present
 from slstt.preprocessing.run import PreprocessingResult, preprocess
 
-SHORT_EVERY, SHORT_STEP = 12, 4
-"""Every 12th clip keeps only every 4th frame, as a camera of 50 frames a second sees it: it needs inserted frames."""
+SQUARE = 260
+"""About the side of a rendered face's square in a frame of 640 x 480, pixels."""
+SHORT_STEP = 4
+"""`--short`: every 4th of 26 frames on average, as a camera of 50 frames a second sees them."""
+
+
+@dataclass(frozen=True)
+class Like:
+    """What the clips of a data set are like."""
+
+    name: str
+    layout: str
+    frame: tuple[int, int]
+    """Width and height of its frames."""
+    length: int
+    """Median number of frames from onset to offset, from the real sheets."""
+
+    @property
+    def rendered(self) -> tuple[int, int]:
+        """The frame, four to three, in which a rendered face has the data set's median square."""
+        side = FACES[self.name]
+        return 2 * round(320 * side / SQUARE), 2 * round(240 * side / SQUARE)
+
+
+LIKE = {
+    "casme2": Like("CASME II", "casme2", (640, 480), 61),
+    "smic": Like("SMIC", "smic", (640, 480), 33),
+    "samm": Like("SAMM", "samm", (960, 650), 78),
+}
 
 KERNELS: list[tuple[Any, str]] = [
-    *((cv2, name) for name in ("imdecode", "imencode", "cvtColor", "resize", "calcOpticalFlowFarneback", "circle")),
+    *((cv2, name) for name in ("imdecode", "imencode", "cvtColor", "resize", "magnitude", "circle")),
+    (cv2, "calcOpticalFlowFarneback"),
+    (simplejpeg, "decode_jpeg"),
     (IFNet, "forward"),
     (dlib, "shape_predictor"),
     (dlib, "get_frontal_face_detector"),
 ]
 
 
-def of_real_length(release: Release, length: int) -> Release:
-    """Clips of `length` frames, by running to and fro through the frames that are there; some short.
+def framed(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The picture's middle in a frame of `size` (width, height); what lies outside repeats the border."""
+    (height, width), (wide, high) = picture.shape[:2], size
+    rows = np.clip(np.arange(high) + (height - high) // 2, 0, height - 1)
+    columns = np.clip(np.arange(wide) + (width - wide) // 2, 0, width - 1)
+    return np.ascontiguousarray(picture[rows[:, None], columns])
+
+
+def draw(like: Like, root: Path, clips: int) -> Release:
+    """Rendered clips in files like the data set's, one subject for every two."""
+    synthetic.write(root, like.layout, subjects=clips // 2, clips_per_subject=2, size=like.rendered, quiet=True)
+    release = read_release(like.layout, root)
+    for clip in release.clips:
+        for path in clip.frames.values():
+            picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+            assert picture is not None
+            cv2.imwrite(str(path), framed(picture, like.frame), LAYOUTS[like.layout].encoding)
+    return release
+
+
+def of_real_length(release: Release, length: int, count: int, short: bool) -> Release:
+    """`count` clips of `length` frames with the apex in the middle, by running to and fro through those there are.
 
     A frame that is read again costs what another frame would; no kernel's time depends on the motion.
     """
     clips = []
-    for number, clip in enumerate(release.clips):
+    for number in range(count):
+        clip = release.clips[number % len(release.clips)]
         files = list(clip.frames.values())
-        if number % SHORT_EVERY == 0:
+        if short:
             files = files[::SHORT_STEP]
-        elif length:
+        else:
             to_and_fro = [*files, *files[-2:0:-1]]
             files = [to_and_fro[at % len(to_and_fro)] for at in range(length)]
-        frames = dict(enumerate(files))
-        middle, last = len(files) // 2, len(files) - 1
-        clips.append(Clip(clip.dataset, clip.subject, clip.name, clip.emotion, 0, middle, last, clip.folder, frames))
-    return Release(release.dataset, release.layout, release.root, release.annotations, tuple(clips))
+        frames, middle, last = dict(enumerate(files)), len(files) // 2, len(files) - 1
+        name = f"{clip.name}_{number}"
+        clips.append(replace(clip, name=name, onset=0, apex=middle, offset=last, frames=frames))
+    return replace(release, clips=tuple(clips))
 
 
 def processor_time() -> float:
@@ -94,21 +154,57 @@ def ours(
     return took, steady, result, processor_time() - processor
 
 
-def common_practice(clips: Sequence[Clip], config: PreprocessConfig, every_face: bool) -> float:
-    """Seconds per clip of the re-enactment; `every_face`: the face is looked for on every frame."""
+def _read(clip: Clip, number: int) -> np.ndarray:
+    picture = cv2.imread(str(clip.frames[number]))
+    assert picture is not None
+    return picture
+
+
+def published_program(clips: Sequence[Clip], suffix: str) -> float:
+    """Seconds per clip of the published program's steps."""
     started = time.perf_counter()
     model, network = landmark_model(), rife_weights()
     with tempfile.TemporaryDirectory() as folder:
         for clip in clips:
-            detector = LandmarkDetector(model)  # the predictor, per clip
+            detector = LandmarkDetector(model)  # detector and predictor, per clip
+            numbers = present(clip)
+            apex = nearest_place(numbers, clip.apex or 0)
+            pictures: dict[int | float, np.ndarray] = {}
+            pictures[apex] = _read(clip, numbers[apex])
+            square = face_square(detector.detect(pictures[apex])[0].landmarks, "published")
+            plan = published_frames(0, apex, len(numbers) - 1, 11)
+            for at in {0, *plan.needed} - {apex}:
+                pictures[at] = _read(clip, numbers[at])
+            cuts: dict[int | float, np.ndarray] = {at: cut(picture, square) for at, picture in pictures.items()}
+            for position in plan.inserted:
+                cuts |= fill(cuts, [position], "rife", Rife.load(network))  # the model, per frame
+            onset = cv2.cvtColor(cuts[0], cv2.COLOR_RGB2GRAY)
+            for at, position in enumerate(plan.positions):
+                grey = cv2.cvtColor(cuts[position], cv2.COLOR_RGB2GRAY)
+                flow = cv2.calcOpticalFlowFarneback(onset, grey, None, *FARNEBACK)  # pyright: ignore
+                length, angle = cv2.cartToPolar(flow[..., 0], flow[..., 1])
+                wheel = np.full((*onset.shape, 3), 255, np.uint8)
+                wheel[..., 0] = angle * 180 / np.pi / 2
+                wheel[..., 2] = cv2.normalize(length, np.zeros(0), 0, 255, cv2.NORM_MINMAX)
+                cv2.imwrite(f"{folder}/{at}{suffix}", cv2.cvtColor(wheel, cv2.COLOR_HSV2BGR))
+    return (time.perf_counter() - started) / len(clips)
+
+
+def common_practice(clips: Sequence[Clip], config: PreprocessConfig, every_face: bool) -> float:
+    """Seconds per clip of common practice; `every_face`: the face is looked for on every frame."""
+    started = time.perf_counter()
+    model, network = landmark_model(), rife_weights()
+    with tempfile.TemporaryDirectory() as folder:
+        for clip in clips:
+            detector = LandmarkDetector(model)  # detector and predictor, per clip
             numbers = present(clip)
             pictures = {number: read_image(clip.frames[number]) for number in numbers}  # every frame
             apex = nearest_place(numbers, clip.apex or 0)
             wanted = numbers if every_face else [numbers[apex]]
-            faces = {number: detector.detect(pictures[number])[0] for number in wanted}
-            square = face_square(faces[numbers[apex]].landmarks)
-            size = config.crop.at_most
-            cuts: dict[int | float, np.ndarray] = {at: cut(pictures[n], square, size) for at, n in enumerate(numbers)}
+            faces = {number: detector.detect(pictures[number]) for number in wanted}
+            square = face_square(faces[numbers[apex]][0].landmarks)
+            side = min(square[2], config.crop.at_most)
+            cuts: dict[int | float, np.ndarray] = {at: cut(pictures[n], square, side) for at, n in enumerate(numbers)}
             plan = plan_frames(numbers, apex, config)
             for position in plan.inserted:
                 cuts |= fill(cuts, [position], "rife", Rife.load(network))  # the model, per frame
@@ -138,7 +234,7 @@ def clocked(kernels: list[tuple[Any, str]]) -> Iterator[dict[str, float]]:
         return timed
 
     class Timed:
-        """dlib's objects cannot be patched: they are wrapped as they are made."""
+        """The objects of dlib and OpenCV cannot be patched: they are wrapped as they are made."""
 
         def __init__(self, name: str, inner: Any) -> None:
             self.name, self.inner = name, inner
@@ -149,6 +245,17 @@ def clocked(kernels: list[tuple[Any, str]]) -> Iterator[dict[str, float]]:
         def run(self, *arguments: Any) -> Any:
             return clock(self.name, self.inner.run)(*arguments)
 
+        def calc(self, *arguments: Any) -> Any:
+            return clock("cv2.DISOpticalFlow.calc", self.inner.calc)(*arguments)
+
+    class TimedDis:
+        """OpenCV's class cannot be patched either."""
+
+        @staticmethod
+        def create(preset: int) -> Timed:
+            return Timed("", dis.create(preset))
+
+    dis = cv2.DISOpticalFlow
     before = [(owner, name, getattr(owner, name)) for owner, name in kernels]
     for owner, name, function in before:
         label = f"{getattr(owner, '__name__', owner)}.{name}"
@@ -156,11 +263,13 @@ def clocked(kernels: list[tuple[Any, str]]) -> Iterator[dict[str, float]]:
             setattr(owner, name, lambda *a, label=label, make=function: Timed(label, clock("load", make)(*a)))
         else:
             setattr(owner, name, clock(label, function))
+    cv2.DISOpticalFlow = TimedDis  # pyright: ignore[reportAttributeAccessIssue]
     try:
         yield spent
     finally:
         for owner, name, function in before:
             setattr(owner, name, function)
+        cv2.DISOpticalFlow = dis  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def kernel_share(release: Release, config: PreprocessConfig) -> tuple[dict[str, float], dict[str, float], float]:
@@ -177,67 +286,113 @@ def median_range(values: list[float], unit: str = "") -> str:
     return f"{statistics.median(values):.2f}{unit} ({min(values):.2f}..{max(values):.2f})"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clips", type=int, default=24)
-    parser.add_argument("--length", type=int, default=60, help="frames a clip, CASME II's median; 0: as rendered")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--data", type=Path, help="folder for the synthetic data set, kept (default: a temporary one)")
-    parser.add_argument("--csv", type=Path, help="also write the numbers there")
-    arguments = parser.parse_args()
-    config = PreprocessConfig()
-    with tempfile.TemporaryDirectory() as folder:
-        root = arguments.data or Path(folder) / "raw"
-        per_subject = max(1, arguments.clips // 4)
-        synthetic.write(root, "casme2", subjects=4, clips_per_subject=per_subject, seed=0, quiet=True)
-        release = of_real_length(read_release("casme2", root), arguments.length)
-        report(release, config, arguments.rounds, arguments.csv)
-
-
-def report(release: Release, config: PreprocessConfig, rounds: int, csv: Path | None) -> None:
-    clips = release.clips
+def report(like: Like, release: Release, config: PreprocessConfig, rounds: int) -> list[tuple[str, ...]]:
+    """Measure, print, and return the rows (quantity, median, least, most)."""
+    clips, side = release.clips, FACES[like.name]
     frames = statistics.mean(len(present(clip)) for clip in clips)
+    inserted = statistics.mean(len(plan_frames(present(c), c.apex or 0, config).inserted) for c in clips)
     print(
-        f"{len(clips)} clips of 640 x 480, {frames:.0f} frames on average; every {SHORT_EVERY}th is short, needs RIFE"
+        f"\n{like.name}: {len(clips)} clips of {like.frame[0]} x {like.frame[1]}, face about {side} px, "
+        f"{frames:.0f} frames on average, {inserted:.1f} inserted"
     )
-    one, two, apex_face, every_face = [], [], [], []
+    suffix = ".bmp" if like.layout == "smic" else ".jpg"
+    one, two = [], []
+    others: dict[str, list[float]] = {"published program": [], "practice": [], "practice, every face": []}
+    few = clips[: max(4, len(clips) // 4)]  # the others take long, and every clip costs them the same
     for _ in range(rounds):
         one.append(ours(release, config, 1))
         two.append(ours(release, config, 2))
         with workers.one_thread():
-            apex_face.append(common_practice(clips, config, every_face=False))
-            every_face.append(common_practice(clips, config, every_face=True))
+            others["published program"].append(published_program(few, suffix))
+            others["practice"].append(common_practice(few, config, every_face=False))
+            others["practice, every face"].append(common_practice(few, config, every_face=True))
     rows: list[tuple[str, list[float]]] = [
-        ("clips/s, 1 worker, whole run", [len(clips) / a[0] for a in one]),
-        ("clips/s, 2 workers, whole run", [len(clips) / b[0] for b in two]),
-        ("clips/s, 1 worker, at work", [a[1] for a in one]),
-        ("clips/s, 2 workers, at work", [b[1] for b in two]),
+        ("s/clip, 1 worker, at work", [1 / a[1] for a in one]),
+        ("s/clip, 2 workers, at work", [1 / b[1] for b in two]),
         ("1 -> 2 workers, at work", [b[1] / a[1] for a, b in zip(one, two, strict=True)]),
-        ("1 -> 2 workers, whole run", [a[0] / b[0] for a, b in zip(one, two, strict=True)]),
         ("processor s/clip, 1 worker", [a[3] / len(clips) for a in one]),
         ("processor s/clip, 2 workers", [b[3] / len(clips) for b in two]),
-        ("practice, face on apex, s/clip", apex_face),
-        ("  times ours, 1 worker", [p * a[1] for a, p in zip(one, apex_face, strict=True)]),
-        ("  times ours, 2 workers", [p * b[1] for b, p in zip(two, apex_face, strict=True)]),
-        ("practice, face on every, s/clip", every_face),
-        ("  times ours, 1 worker", [p * a[1] for a, p in zip(one, every_face, strict=True)]),
-        ("  times ours, 2 workers", [p * b[1] for b, p in zip(two, every_face, strict=True)]),
     ]
-    print()
+    for name, took in others.items():
+        rows += [
+            (f"{name}, s/clip", took),
+            ("  times ours, 1 worker", [p * a[1] for a, p in zip(one, took, strict=True)]),
+            ("  times ours, 2 workers", [p * b[1] for b, p in zip(two, took, strict=True)]),
+        ]
     for name, values in rows:
         print(f"{name:<32} {median_range(values)}")
     spent, stages, total = kernel_share(release, config)
-    print("\nseconds per clip and stage, one process (models loaded before):")
+    print("seconds per clip and stage, one process (models loaded before):")
     for name, seconds in sorted(stages.items(), key=lambda item: -item[1]):
         print(f"  {name:<16} {seconds / len(clips):.4f}  {seconds / total:6.1%}")
     print("inside kernels:")
     for name, seconds in sorted(spent.items(), key=lambda item: -item[1]):
         print(f"  {name:<36} {seconds / len(clips):.4f}  {seconds / total:6.1%}")
     share = sum(spent.values()) / total
-    print(f"  together {share:.1%} of the time at work on clips")
-    if csv:
-        lines = [(name, statistics.median(values), min(values), max(values)) for name, values in rows]
-        write_csv(csv, ("quantity", "median", "min", "max"), [*lines, ("kernel share", share, share, share)])
+    print(f"  together {share:.1%} of the time at work on clips", flush=True)
+    found = [(name, statistics.median(values), min(values), max(values)) for name, values in rows]
+    return [(like.name, *map(str, row)) for row in [*found, ("kernel share", share, share, share)]]
+
+
+LONG, LARGE = Like("CASME II", "casme2", (796, 596), 3000), Like("SAMM", "samm", (2040, 1088), 40)
+
+
+def peak_memory(release: Release, config: PreprocessConfig) -> float:
+    """Megabytes at most in use by a fresh process that works on the clips."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_work_alone, (release, config))
+
+
+def _work_alone(release: Release, config: PreprocessConfig) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        result = preprocess(release, config, Path(folder), worker_count=1, quiet=True)
+    assert not result.failures, result.failures
+    return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
+
+
+def report_memory(config: PreprocessConfig) -> None:
+    """Print the peak for a very long clip without an apex, and for one of very large frames."""
+    with tempfile.TemporaryDirectory() as folder:
+        for like in (LONG, LARGE):
+            root = Path(folder) / like.layout
+            drawn = replace(like, name="SAMM") if like is LARGE else like
+            size = like.frame
+            synthetic.write(root, drawn.layout, subjects=1, clips_per_subject=1, size=size, quiet=True)
+            release = of_real_length(read_release(drawn.layout, root), like.length, 1, short=False)
+            if like is LONG:
+                release = replace(release, clips=(replace(release.clips[0], apex=None),))
+            print(
+                f"{like.length} frames of {size[0]} x {size[1]}, apex {release.clips[0].apex or 'spotted'}: "
+                f"{peak_memory(release, config):.0f} MB",
+                flush=True,
+            )
+        print(f"the imports alone: {peak_memory(replace(release, clips=()), config):.0f} MB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-set", choices=list(LIKE), help="one alone (default: all three)")
+    parser.add_argument("--clips", type=int, default=24)
+    parser.add_argument("--rendered", type=int, default=6, help="clips that differ; they are repeated")
+    parser.add_argument("--short", action="store_true", help="clips with too few frames: all need inserted ones")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--memory", action="store_true", help="peak memory instead of time")
+    parser.add_argument("--csv", type=Path, help="also write the numbers there")
+    parser.add_argument("rest", nargs="*", help="settings for slstt-preprocess (section.key=value)")
+    arguments = parser.parse_intermixed_args()
+    config = load_config(PreprocessConfig, None, arguments.rest)
+    if arguments.memory:
+        report_memory(config)
+        return
+    rows: list[tuple[str, ...]] = []
+    for key in [arguments.data_set] if arguments.data_set else LIKE:
+        with tempfile.TemporaryDirectory() as folder:
+            like = LIKE[key]
+            drawn = draw(like, Path(folder) / "raw", arguments.rendered)
+            release = of_real_length(drawn, like.length, arguments.clips, arguments.short)
+            rows += report(like, release, config, arguments.rounds)
+    if arguments.csv:
+        write_csv(arguments.csv, ("data set", "quantity", "median", "min", "max"), rows)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from slstt.evaluation.evaluate import evaluate
-from slstt.evaluation.run import read_run
+from slstt.evaluation.run import evaluate, read_run
 
 FIXED = ("svm_linear", "svm_rbf", "zero_shot", "frozen_linear", "frozen_rbf")
 RANDOM = ("slstt", "slstt_patches", "slstt_pretrained", "off_apexnet", "ststnet")

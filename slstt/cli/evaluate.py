@@ -10,8 +10,7 @@ from typing import Any
 from slstt import cli
 from slstt.errors import ConfigError, printable, shortened
 from slstt.evaluation.compare import Comparison, compare, comparison_table
-from slstt.evaluation.evaluate import evaluate, result_tables
-from slstt.evaluation.run import EvaluatedRun, read_run
+from slstt.evaluation.run import EvaluatedRun, evaluate, read_run, result_tables
 from slstt.evaluation.spotting import (
     SpottedFolder,
     evaluate_spotting,

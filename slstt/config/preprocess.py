@@ -84,9 +84,7 @@ class Interpolation(Section):
         default="rife",
         description="`rife`: the official RIFE network; `linear`: blending; `none`: the nearest real frame again.",
     )
-    precision: Literal["fp32", "bf16"] = Field(
-        default="fp32", description="Arithmetic of RIFE; bf16 only pays on a GPU."
-    )
+    precision: Literal["fp32", "bf16"] = Field(default="fp32", description="Arithmetic of RIFE, which runs on the CPU.")
 
 
 class Flow(Section):

@@ -13,11 +13,19 @@ from slstt.config.load import leaves
 from slstt.datasets.clips import name_of
 from slstt.errors import DataError, SlsttError
 from slstt.evaluation import figures
-from slstt.evaluation.compare import Comparison, comparison_table, peek_curve, selection_table
+from slstt.evaluation.compare import Comparison, comparison_table
 from slstt.evaluation.figures import calibration
-from slstt.evaluation.metrics import confusion
+from slstt.evaluation.metrics import confusion, peek_curve
 from slstt.evaluation.run import EvaluatedRun, data_folders
-from slstt.evaluation.tables import SCORE_TITLES, class_table, dataset_title, published_table, score_table, seed_table
+from slstt.evaluation.tables import (
+    SCORE_TITLES,
+    class_table,
+    dataset_title,
+    published_table,
+    score_table,
+    seed_table,
+    selection_table,
+)
 from slstt.files import read_csv, write_text
 from slstt.images import data_uri, flow_wheel, read_image
 

@@ -5,7 +5,7 @@ rises and falls with the expression. Consecutive flow refers every frame to the 
 comparison: it turns round after the apex. Flow is (u right, v down) in pixels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from typing import get_args
 
@@ -20,7 +20,9 @@ from slstt.errors import ConfigError
 # Pyramid scale, levels, window, iterations, neighbourhood, its sigma, flags: the published preprocessing's values.
 FARNEBACK = (0.5, 3, 15, 3, 5, 1.2, 0)
 
+Frame = UInt8[ndarray, "h w"] | UInt8[ndarray, "h w 3"]
 Frames = UInt8[ndarray, "t h w"] | UInt8[ndarray, "t h w 3"]
+Field = Float32[ndarray, "2 h w"]
 Flow = Float32[ndarray, "t-1 2 h w"]
 # From two grey frames to the flow (h, w, 2) from the first to the second.
 Pair = Callable[[ndarray, ndarray], ndarray]
@@ -32,14 +34,22 @@ def onset_flow(frames: Frames, method: str = "farneback", grey: Grey = "standard
     `grey` "swapped" gives red the weight of blue and blue that of red when RGB becomes grey.
     Raises ConfigError for an unknown method.
     """
-    pictures, pair = _prepared(frames, method, grey)
-    return _stacked([pair(pictures[0], picture) for picture in pictures[1:]], frames)
+    return _stacked(onset_fields(frames, method, grey), frames)
+
+
+def onset_fields(frames: Iterable[Frame], method: str = "farneback", grey: Grey = "standard") -> Iterator[Field]:
+    """The fields of `onset_flow` one after the other; frames are read as needed, and only the onset is kept."""
+    pair = flow_between(method)
+    pictures = _grey(frames, grey)
+    onset = next(pictures, None)
+    return (pair(onset, picture).transpose(2, 0, 1) for picture in pictures)  # pyright: ignore[reportArgumentType]
 
 
 def consecutive_flow(frames: Frames, method: str = "farneback", grey: Grey = "standard") -> Flow:
     """The flow (T, 2, H, W) from each frame to the next, of T + 1 frames; otherwise like `onset_flow`."""
-    pictures, pair = _prepared(frames, method, grey)
-    return _stacked([pair(a, b) for a, b in pairwise(pictures)], frames)
+    pair = flow_between(method)
+    fields = (pair(before, after).transpose(2, 0, 1) for before, after in pairwise(_grey(frames, grey)))
+    return _stacked(fields, frames)
 
 
 def strain(flow: Float[ndarray, "... 2 h w"]) -> Float32[ndarray, "... h w"]:
@@ -53,19 +63,17 @@ def strain(flow: Float[ndarray, "... 2 h w"]) -> Float32[ndarray, "... h w"]:
     return np.sqrt(u_x**2 + v_y**2 + (u_y + v_x) ** 2 / 2).astype(np.float32)
 
 
-def _prepared(frames: Frames, method: str, grey: Grey) -> tuple[list[ndarray], Pair]:
+def _grey(frames: Iterable[Frame], grey: Grey) -> Iterator[ndarray]:
+    weights = cv2.COLOR_BGR2GRAY if grey == "swapped" else cv2.COLOR_RGB2GRAY
+    return (cv2.cvtColor(frame, weights) if frame.ndim == 3 else frame for frame in frames)
+
+
+def _stacked(fields: Iterator[Field], frames: Frames) -> Flow:
     if len(frames) < 2:
         raise ValueError("flow needs the onset and at least one frame after it")
-    pair = flow_between(method)
-    weights = cv2.COLOR_BGR2GRAY if grey == "swapped" else cv2.COLOR_RGB2GRAY
-    pictures = [cv2.cvtColor(frame, weights) if frame.ndim == 3 else frame for frame in frames]
-    return pictures, pair
-
-
-def _stacked(fields: list[ndarray], frames: Frames) -> Flow:
-    stacked = np.empty((len(fields), 2, *frames.shape[1:3]), np.float32)
+    stacked = np.empty((len(frames) - 1, 2, *frames.shape[1:3]), np.float32)
     for target, field in zip(stacked, fields, strict=True):
-        target[...] = field.transpose(2, 0, 1)
+        target[...] = field
     return stacked
 
 

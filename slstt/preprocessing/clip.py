@@ -290,29 +290,33 @@ def spot_apex(work: ClipWork) -> Step[int]:
     face = find_face(work, 0)
     landmarks, _ = face.value
     square = _square(landmarks, work.config.crop.place)
-    kept, cuts, lost = [], [], []
-    for number in work.numbers:
-        try:
-            picture = work.frames[number]
-        except Unusable:
-            if number == work.clip.onset:
-                raise
-            lost.append(number)
-            continue
-        with work.times.stage("cut"):
-            cuts.append(cv2.cvtColor(cut(picture, square, MEASURED_SIDE), cv2.COLOR_RGB2GRAY))
-        kept.append(number)
-        if number != work.clip.onset:
-            work.frames.forget(number)  # a long clip need not lie in memory whole
-    if len(kept) < 2:
-        raise Unusable("undecodable_frame", "no frame after the onset can be decoded; restore the files")
+    points = (landmarks - square[:2]) * (MEASURED_SIDE / square[2])
+    kept, lost = [], []
+
+    def cuts() -> Iterator[np.ndarray]:
+        for number in work.numbers:
+            try:
+                picture = work.frames[number]
+            except Unusable:
+                if number == work.clip.onset:
+                    raise
+                lost.append(number)
+                continue
+            with work.times.stage("cut"):
+                grey = cv2.cvtColor(cut(picture, square, MEASURED_SIDE), cv2.COLOR_RGB2GRAY)
+            kept.append(number)
+            if number != work.clip.onset:
+                work.frames.forget(number)  # a long clip need not lie in memory whole
+            yield grey
+        if len(kept) < 2:
+            raise Unusable("undecodable_frame", "no frame after the onset can be decoded; restore the files")
+
+    with work.times.stage("spot"):
+        place, _ = apex_place(cuts(), points, work.config.apex.smoothing)
     flags = face.flags
     if lost:
         what = f"frame {', '.join(map(str, lost))} cannot be decoded; left out of apex spotting"
         flags = (*flags, ("undecodable_frame", what))
-    points = (landmarks - square[:2]) * (MEASURED_SIDE / square[2])
-    with work.times.stage("spot"):
-        place, _ = apex_place(np.stack(cuts), points, work.config.apex.smoothing)
     return Step(kept[place], face.used | {"apex.smoothing"}, flags)
 
 
@@ -344,7 +348,7 @@ def find_face(work: ClipWork, place: int) -> Step[tuple[np.ndarray, int]]:
 
 
 def _readable(frames: FrameReader, wanted: list[int]) -> Iterator[tuple[int, Picture]]:
-    """The wanted frames that can be decoded; the first of them must be."""
+    """The wanted frames that can be decoded; the first of them must be. The others are not kept."""
     for number in wanted:
         try:
             picture = frames[number]
@@ -353,6 +357,8 @@ def _readable(frames: FrameReader, wanted: list[int]) -> Iterator[tuple[int, Pic
                 raise
             continue
         yield number, picture
+        if number != wanted[0]:
+            frames.forget(number)
 
 
 def choose_plan(work: ClipWork, place: int) -> Step[FramePlan]:
@@ -375,6 +381,7 @@ def crop_frames(
             raise Unusable("unequal_sizes", f"frame {number} has another size than the apex frame; restore the file")
         with work.times.stage("cut"):
             made[place] = cut(picture, square, side)
+        work.frames.forget(number)
     flags = []
     if all(np.array_equal(made[0], picture) for picture in made.values()):
         flags.append(("identical_frames", "all frames that are used show the same picture; there is no motion"))

@@ -24,8 +24,7 @@ from slstt.datasets.clips import name_of, read_index
 from slstt.datasets.protocols import PROTOCOLS, class_of, left_out, manifest_difference
 from slstt.errors import DataError, WeightsError, shortened
 from slstt.files import fingerprint, is_file, whole_file
-from slstt.flow.augmentation import Changes, augment, draw_changes, mirror
-from slstt.flow.encoding import EPSILON, encode, normalized, resize_pictures
+from slstt.flow.encoding import EPSILON, Changes, augment, draw_changes, encode, mirror, normalized, resize_pictures
 from slstt.flow.flow_files import flow_path, manifest_problems, read_flow, read_header, setting_differences
 from slstt.models.slstt import SLSTT, frozen_fingerprint
 from slstt.training.folds import ClipKey
