@@ -11,7 +11,7 @@ from slstt.config.load import load_config
 from slstt.config.preprocess import MOST_WORKERS
 from slstt.config.spot import SpotConfig
 from slstt.datasets import READERS
-from slstt.errors import ConfigError, DataError, Problems, printable, shortened
+from slstt.errors import ConfigError, DataError, Problems, listed, printable, shortened
 from slstt.workers import cores
 
 if TYPE_CHECKING:
@@ -144,8 +144,11 @@ def _say(plan: "SpottingPlan", result: "SpottingResult") -> None:
         print(f"{len(result.failures)} recordings failed, each with its reason in {plan.out / 'failures.csv'}")
         for line in shortened([f"{'/'.join(key)}: {reason}" for key, reason in sorted(result.failures.items())], 5):
             print(f"  {printable(line)}", file=sys.stderr)
-    remarks = [f"{'/'.join(key)}: {line}" for key, lines in sorted(result.remarks.items()) for line in lines]
-    for line in shortened(remarks, 10):
+    about: dict[str, list[str]] = {}
+    for key, lines in sorted(result.remarks.items()):
+        for line in lines:
+            about.setdefault(line, []).append("/".join(key))
+    for line in shortened([f"{listed(names, 2)}: {line}" for line, names in about.items()], 10):
         print(f"  note: {printable(line)}")
     if result.unclassified:
         print(f"{result.unclassified} intervals could not be classified", file=sys.stderr)

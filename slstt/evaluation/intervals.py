@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from slstt.datasets.clips import KINDS, Kind
-from slstt.evaluation.bootstrap import DRAWS, LEVEL, interval, subject_weights
-from slstt.evaluation.metrics import confusion, f1_of
+from slstt.evaluation.metrics import DRAWS, LEVEL, confusion, f1_of, interval, subject_weights
 
 LEAST_IOU = 0.5
 OTHER_IOUS = (0.2, 0.3, 0.4)

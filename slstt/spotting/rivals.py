@@ -21,6 +21,9 @@ from slstt.prediction.recording import Recording
 
 BLOCKS = 6
 """The face square has BLOCKS x BLOCKS blocks, in both papers."""
+FLOW_SIDE = 128
+"""Side of the square on which flow is measured: at twice the side it takes four times as long and spots as well
+(docs/spotting.md)."""
 KEPT_BLOCKS = 12
 """Blocks whose values are averaged, the strongest third (both papers)."""
 FEATURE_WINDOW: dict[Kind, float] = {"micro": 0.16, "macro": 0.52}
@@ -40,7 +43,7 @@ def feature_difference(recording: Recording, motion: FaceMotion) -> dict[Kind, n
     curves: dict[Kind, np.ndarray] = {kind: np.full(len(motion.times), np.nan) for kind in steps}
     longest = max(steps.values())
     kept: deque[np.ndarray | None] = deque(maxlen=2 * longest + 1)
-    for number, face in _padded(_faces(recording, motion), len(motion.times)):
+    for number, face in _padded(_faces(recording, motion, MEASURED_SIDE), len(motion.times)):
         kept.append(None if face is None else patterns(face))
         for kind, k in steps.items():
             if len(kept) > 2 * k and all(kept[place] is not None for place in (-1, -1 - k, -1 - 2 * k)):
@@ -69,7 +72,7 @@ def mdmd(recording: Recording, motion: FaceMotion) -> dict[Kind, np.ndarray]:
     curves: dict[Kind, np.ndarray] = {kind: np.full(len(motion.times), np.nan) for kind in steps}
     kept: deque[Picture | None] = deque(maxlen=2 * max(steps.values()) + 1)
     flow = flow_between("dis")
-    for number, face in _padded(_faces(recording, motion), len(motion.times)):
+    for number, face in _padded(_faces(recording, motion, FLOW_SIDE), len(motion.times)):
         kept.append(face)
         for kind, k in steps.items():
             if len(kept) <= 2 * k:
@@ -84,7 +87,7 @@ def neighbour_flow(recording: Recording, motion: FaceMotion) -> dict[Kind, np.nd
     """Mean length of the flow from the frame before, inside the face without the eyes, in pixels of the square."""
     curve = np.full(len(motion.times), np.nan)
     inside, before, flow = _inside(motion), None, flow_between("dis")
-    for number, face in _padded(_faces(recording, motion), len(motion.times)):
+    for number, face in _padded(_faces(recording, motion, FLOW_SIDE), len(motion.times)):
         if before is not None and face is not None:
             curve[number] = np.hypot(*flow(before, face)[inside].T).mean()
         before = face
@@ -136,13 +139,13 @@ def _square(motion: FaceMotion) -> tuple[int, int, int]:
 def _inside(motion: FaceMotion) -> np.ndarray:
     x0, y0, side = _square(motion)
     landmarks = next(points for points in motion.landmarks if np.isfinite(points).all())
-    return face_mask((landmarks - (x0, y0)) * (MEASURED_SIDE / side), (MEASURED_SIDE, MEASURED_SIDE))
+    return face_mask((landmarks - (x0, y0)) * (FLOW_SIDE / side), (FLOW_SIDE, FLOW_SIDE))
 
 
-def _faces(recording: Recording, motion: FaceMotion) -> Iterator[tuple[int, Picture | None]]:
-    """(frame, its face on the square of the first frame, grey (MEASURED_SIDE,) * 2; None where it is not known)."""
+def _faces(recording: Recording, motion: FaceMotion, size: int) -> Iterator[tuple[int, Picture | None]]:
+    """(frame, its face on the square of the first frame, grey (size, size); None where it is not known)."""
     x0, y0, side = _square(motion)
-    scale = MEASURED_SIDE / side
+    scale = size / side
     to_square = np.array([[scale, 0, (0.5 - x0) * scale - 0.5], [0, scale, (0.5 - y0) * scale - 0.5]])
     for number, picture in recording.frames():
         matrix = motion.stabilization[number]
@@ -154,8 +157,7 @@ def _faces(recording: Recording, motion: FaceMotion) -> Iterator[tuple[int, Pict
         # A face larger than the square: warping alone would skip pixels.
         if scale < 0.75:
             grey = cv2.GaussianBlur(grey, (0, 0), 0.5 / scale)
-        size = (MEASURED_SIDE, MEASURED_SIDE)
-        face = cv2.warpAffine(grey, whole, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        face = cv2.warpAffine(grey, whole, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         yield number, np.asarray(face, np.uint8)
 
 
