@@ -42,9 +42,10 @@ from slstt.models.model_file import SYNTHETIC, load_model, read_model_input
 from slstt.prediction.classify import find_classifier, logits
 from slstt.training.checkpoint import FoldState
 from slstt.training.classifiers import classify_fold
-from slstt.training.inputs import FlowInputs, FrozenFeatures, compute_features, open_features, read_data
+from slstt.training.flow_data import read_data
+from slstt.training.inputs import FlowInputs, FrozenFeatures, compute_features, open_features
 from slstt.training.loso import make_folds
-from slstt.training.optimization import batches
+from slstt.training.optimization import ClassLoss, batches
 from slstt.training.pretraining import pretrain
 from slstt.training.trainer import Callbacks, FoldSetup, make_model, one_step, predict, train_fold
 
@@ -178,13 +179,13 @@ def step(place: Place, words: Sequence[str] = (), exact: bool = False) -> Measur
     if chosen.run.compile:
         model.compile()
     state, inputs = FoldState(model, chosen.training), FlowInputs(data, chosen, device, fold.train)
-    generator, weights = torch.Generator().manual_seed(0), torch.ones(3, device=device)
+    generator, loss = torch.Generator().manual_seed(0), ClassLoss(torch.ones(3, device=device), 0.0)
     steps = batches(fold.train * 4, chosen.training.batch_size)[:4]
     found, begun = {}, None
     with tf32(not exact):
         for indices, raw in inputs.read(steps):
             targets = torch.tensor([data.labels[i] for i in indices], device=device)
-            one_step(state, inputs.training(raw, generator), inputs.forward, targets, weights, chosen)
+            one_step(state, inputs.training(raw, generator), inputs.forward, targets, loss, chosen)
             if begun is None:
                 found = {name: p.grad.float().cpu() for name, p in state.learning() if p.grad is not None}
                 begun = finished(device)

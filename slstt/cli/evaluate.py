@@ -10,7 +10,7 @@ from typing import Any
 from slstt import cli
 from slstt.errors import ConfigError, printable, shortened
 from slstt.evaluation.compare import Comparison, compare, comparison_table
-from slstt.evaluation.run import EvaluatedRun, evaluate, read_run, result_tables
+from slstt.evaluation.run import EvaluatedRun, RunFolder, UnitRun, evaluate, read_any_run, result_tables
 from slstt.evaluation.spotting import (
     SpottedFolder,
     evaluate_spotting,
@@ -20,6 +20,7 @@ from slstt.evaluation.spotting import (
     spotting_title,
 )
 from slstt.evaluation.tables import Table, as_latex, as_markdown, as_text
+from slstt.evaluation.unit_tables import evaluate_units, unit_tables
 from slstt.files import write_json, write_text
 
 EXAMPLES = """\
@@ -59,7 +60,41 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         return _evaluate_spotting(arguments, all(spotting))
     if arguments.only_with_expressions:
         raise ConfigError("--only-with-expressions: is for spotted intervals (intervals.csv and truth.csv)")
-    runs = [read_run(folder) for folder in arguments.runs]
+    runs = [read_any_run(folder) for folder in arguments.runs]
+    units = [run for run in runs if isinstance(run, UnitRun)]
+    if units:
+        if len(runs) == 2 or arguments.attention:
+            what = "--attention is for classes" if arguments.attention else "runs of classes can be compared"
+            raise ConfigError(f"{units[0].folder}: predicts action units; {what}: name this run alone, without options")
+        return _evaluate_units(units[0], arguments)
+    return _evaluate_classes([run for run in runs if isinstance(run, EvaluatedRun)], arguments)
+
+
+def _evaluate_units(run: UnitRun, arguments: argparse.Namespace) -> int:
+    metrics = evaluate_units(run)
+    tables = unit_tables(metrics)
+    if arguments.json:
+        print(json.dumps(metrics, indent=2, ensure_ascii=True), flush=True)
+    else:
+        _print_heading(run, metrics)
+        _print_tables(tables)
+        _print_differences(metrics)
+    if arguments.check:
+        _say_what_would_be_written([run], arguments)
+        return _partial([run], arguments)
+    write_json(run.folder / "metrics.json", metrics)
+    write_text(run.folder / "table.md", as_markdown(tables))
+    write_text(run.folder / "table.tex", as_latex(tables))
+    if not arguments.no_report:
+        from slstt.evaluation.report import write_unit_report
+
+        page = write_unit_report(run, metrics)
+        if not (arguments.json or arguments.quiet):
+            print(f"report: {page}\nfigures: {run.folder / 'figures'}", flush=True)
+    return _partial([run], arguments)
+
+
+def _evaluate_classes(runs: Sequence[EvaluatedRun], arguments: argparse.Namespace) -> int:
     if len(runs) == 2 and runs[0].folder.samefile(runs[1].folder):
         raise ConfigError(f"{runs[0].folder}: the same run twice; name two runs to compare")
     comparison = _compared(runs, arguments.allow_partial) if len(runs) == 2 else None
@@ -85,6 +120,11 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             _write_attention(runs, arguments.quiet)
         if not arguments.no_report:
             _write_reports(runs, found, comparison, silent=arguments.json or arguments.quiet)
+    return _partial(runs, arguments)
+
+
+def _partial(runs: Sequence[RunFolder], arguments: argparse.Namespace) -> int:
+    """Say which runs are partial; returns the exit code."""
     partial = [run for run in runs if run.missing]
     for run in partial:
         end = "" if arguments.allow_partial else "; exit code 1 (--allow-partial accepts it)"
@@ -138,7 +178,7 @@ def _print_spotting(spotted: SpottedFolder, metrics: dict[str, Any], tables: Seq
     print(flush=True)
 
 
-def _say_what_would_be_written(runs: Sequence[EvaluatedRun], arguments: argparse.Namespace) -> None:
+def _say_what_would_be_written(runs: Sequence[RunFolder], arguments: argparse.Namespace) -> None:
     names = ["metrics.json", "table.md", "table.tex", *(["comparison.json in the first"] if len(runs) == 2 else [])]
     names += [] if arguments.no_report else ["report.html", "figures/"]
     names += ["figures of attention"] if arguments.attention else []
@@ -154,6 +194,12 @@ def _compared(runs: Sequence[EvaluatedRun], allow_partial: bool) -> Comparison:
 
 
 def _print_result(run: EvaluatedRun, metrics: dict[str, Any]) -> None:
+    _print_heading(run, metrics)
+    _print_tables(result_tables(metrics))
+    _print_differences(metrics)
+
+
+def _print_heading(run: RunFolder, metrics: dict[str, Any]) -> None:
     label = "PARTIAL, " if metrics["partial"] else ""
     print(f"{printable(str(run.folder))}: {label}{metrics['protocol_title']}")
     draws = metrics["bootstrap"]["draws"]
@@ -161,7 +207,9 @@ def _print_result(run: EvaluatedRun, metrics: dict[str, Any]) -> None:
         f"epoch chosen by: {metrics['selection'] or 'unknown'}; pooled over {metrics['full']['subjects']} subjects; "
         f"[95% interval: {draws:,} bootstrap draws of subjects]"
     )
-    _print_tables(result_tables(metrics))
+
+
+def _print_differences(metrics: dict[str, Any]) -> None:
     differences = metrics["protocol_differences"]
     if differences:
         print(f"\nNot named {metrics['protocol_nearest']}, because (all in metrics.json):")

@@ -17,8 +17,14 @@ MOST_TOKENS = 128**2
 MOST_NUMBERS = 1e9  # in the pictures of one batch, per frame; 4 GB
 
 
+UNIT_PROTOCOLS = ("cd6me", "cd6me_subjects")
+"""Protocols of action units; all others are of classes."""
+FLOW_MAP_PROTOCOLS = ("cde", "cde_casme2_smic", "hde", "casme2_3", "samm_3", "smic_sde")
+"""Protocols whose classes are those of the published flow maps."""
+
+
 class Data(Section):
-    """Which clips are learned from, and how their flow becomes pictures."""
+    """Which clips are learned from, what of them, and how their flow becomes pictures."""
 
     kind: Literal["cache", "flow_maps"] = Field(
         default="cache",
@@ -27,8 +33,36 @@ class Data(Section):
     root: OneOrMorePaths | None = Field(
         default=None, description="Folder with the flow; several folders of `cache` may be given as a list."
     )
-    protocol: Literal["casme2_sde", "samm_sde", "smic_sde", "cde", "cde_casme2_smic"] = Field(
-        default="casme2_sde", description="Which clips count and as which class."
+    target: Literal["emotion", "units"] = Field(
+        default="emotion",
+        description="What is learned: `emotion`, one class of the protocol a clip; `units`, whether each of 12 action "
+        "units moves (the protocol is then cd6me unless another is given).",
+    )
+    protocol: Literal[
+        "casme2_sde",
+        "samm_sde",
+        "smic_sde",
+        "cde",
+        "cde_casme2_smic",
+        "hde",
+        "casme2_3",
+        "samm_3",
+        "casme3_3",
+        "casme3_4",
+        "casme3_7",
+        "mmew_3",
+        "mmew_4",
+        "mmew_5",
+        "mmew_6",
+        "mmew_7",
+        "casme_4",
+        "dfme",
+        "cd6me",
+        "cd6me_subjects",
+    ] = Field(
+        default="casme2_sde",
+        description="Which clips count, as which class, and what a fold leaves out: a subject; a data set (`hde`, "
+        "`cd6me`); the owners' test sets (`dfme`).",
     )
     encoding: Encoding = Field(
         default="uv_magnitude",
@@ -45,6 +79,13 @@ class Data(Section):
     memory_gb: float = Field(
         default=4.0, ge=0, le=65536, description="Flow kept in memory per process at most; the rest is read as needed."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _units_have_a_protocol(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("target") == "units":
+            return {"protocol": "cd6me", **given}
+        return given
 
 
 class Model(Section):
@@ -347,6 +388,30 @@ def _classifier_problems(classifier: ClassifierSettings, model: Model, encoder: 
     return found
 
 
+def _unit_problems(settings: TrainConfig) -> list[str]:
+    """What does not go together with action units, each with the fix."""
+    data, training, found = settings.data, settings.training, []
+    if (data.target == "units") != (data.protocol in UNIT_PROTOCOLS):
+        if data.target == "emotion":
+            return [f"'data.protocol': {data.protocol} is for action units; add data.target: units"]
+        return [f"'data.protocol': {data.protocol} has classes; for data.target: units use {', '.join(UNIT_PROTOCOLS)}"]
+    if data.target == "emotion":
+        return []
+    if data.kind == "flow_maps":
+        found.append("'data.target': flow maps have no action units; use data.kind: cache")
+    if settings.classifier.name != "slstt" or settings.classifier.start == "pretrained":
+        found.append("'classifier': units are learned by classifier.name: slstt with classifier.start: random")
+    if training.balance == "sampling":
+        found.append(
+            "'training.balance': a clip shows several units, so none can be drawn for its own; use loss or none"
+        )
+    if settings.run.peek:
+        found.append("'run.peek' records classes; leave it out")
+    if settings.selection.method == "inner":
+        found.append("'selection.method': inner chooses by classes; for units use last")
+    return found
+
+
 def problems(settings: TrainConfig) -> list[str]:
     """Every combination of settings that cannot work, each with the fix; [] where all go together."""
     data, augment, frozen = settings.data, settings.training.augment, settings.encoder.trainable != "all"
@@ -363,10 +428,10 @@ def problems(settings: TrainConfig) -> list[str]:
             )
         if augment.jitter:
             found.append("'training.augment.jitter': flow maps have one frame; set it to 0")
-        if data.protocol in ("casme2_sde", "samm_sde"):
+        if data.target == "emotion" and data.protocol not in FLOW_MAP_PROTOCOLS:
             found.append(
-                f"'data.protocol': flow maps are labelled with three classes and {data.protocol} has five; use cde, "
-                "cde_casme2_smic or smic_sde"
+                f"'data.protocol': flow maps are labelled with the composite's three classes and {data.protocol} has "
+                f"others; use {', '.join(FLOW_MAP_PROTOCOLS)}"
             )
     if settings.encoder.dropout and not frozen:
         found.append(
@@ -391,6 +456,7 @@ def problems(settings: TrainConfig) -> list[str]:
             )
     if frozen and settings.model.checkpointing and not settings.encoder.trainable.startswith("last"):
         found.append("'model.checkpointing' saves nothing when no block learns; set it to false")
+    found += _unit_problems(settings)
     found += _classifier_problems(settings.classifier, settings.model, settings.encoder)
     if settings.classifier.name in ("ststnet", "off_apexnet") and data.kind != "flow_maps":
         found.append(f"'classifier.name': {settings.classifier.name} takes maps of one frame; use data.kind: flow_maps")

@@ -1,7 +1,7 @@
 """One annotated clip, and the table of clips (`index.csv`) that preprocessing leaves and training reads."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -12,7 +12,7 @@ from slstt.files import read_csv, write_csv
 FIRST_INDEX_COLUMNS = ("dataset", "subject", "clip", "emotion", "onset", "apex", "offset", "frames", "folder")
 """The columns that every `index.csv` has; older ones have no others."""
 
-INDEX_COLUMNS = (*FIRST_INDEX_COLUMNS, "action_units", "kind", "video", "fps")
+INDEX_COLUMNS = (*FIRST_INDEX_COLUMNS, "action_units", "kind", "video", "fps", "split")
 
 Kind = Literal["micro", "macro"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -91,6 +91,8 @@ class Clip:
     folder of its own."""
     fps: float | None = None
     """Frames a second, where the clip's own is known; None: that of its data set."""
+    split: str = ""
+    """The owners' training or test set that lists the clip (DFME: `train`, `testA`, `testB`); empty where none does."""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -111,6 +113,8 @@ class Remark:
     """One line for the user: what is wrong and what was or will be done."""
     action: Literal["failure", "flag", "ignored"]
     """failure: no flow file, `failures.csv`; flag: kept with a remark, `flags.csv`; ignored: only counted."""
+    about: Kind = "micro"
+    """The kind of expression it is about, where that matters."""
 
 
 @dataclass(frozen=True)
@@ -140,12 +144,31 @@ class Release:
     """All recordings found, those without an expression included; empty where each clip has a folder of its own."""
 
 
+def of_kinds(release: Release, kinds: Collection[Kind]) -> Release:
+    """The release with the clips of these kinds alone, and without what was said about others."""
+    clips = tuple(clip for clip in release.clips if clip.kind in kinds)
+    remarks = tuple(remark for remark in release.remarks if remark.action == "ignored" or remark.about in kinds)
+    return replace(release, clips=clips, remarks=remarks)
+
+
+def within_intervals(release: Release) -> Release:
+    """The release whose clips in recordings have the frames from onset to offset alone, not those of the whole."""
+    return replace(release, clips=tuple(_within_interval(clip) for clip in release.clips))
+
+
+def _within_interval(clip: Clip) -> Clip:
+    if not clip.video:
+        return clip
+    frames = {number: path for number, path in clip.frames.items() if clip.onset <= number <= clip.offset}
+    return replace(clip, frames=frames)
+
+
 def index_row(clip: Clip) -> tuple[str, ...]:
     """The cells of a clip in `index.csv`, in the order of INDEX_COLUMNS; an unknown apex is an empty cell."""
     apex = "" if clip.apex is None else str(clip.apex)
     place = (clip.dataset, clip.subject, clip.name, clip.emotion, str(clip.onset), apex, str(clip.offset))
     fps = "" if clip.fps is None else f"{clip.fps:g}"
-    return (*place, str(len(clip.frames)), str(clip.folder), clip.action_units, clip.kind, clip.video, fps)
+    return (*place, str(len(clip.frames)), str(clip.folder), clip.action_units, clip.kind, clip.video, fps, clip.split)
 
 
 def write_index(path: Path, clips: Iterable[Clip]) -> None:
@@ -173,16 +196,17 @@ def read_index(path: Path) -> list[Clip]:
         if onset is None or offset is None or (numbers["apex"] is None and row["apex"]):
             problems.append(f"{where} ({' '.join(key)}): onset, apex and offset are whole numbers")
             continue
-        kind, fps = row.get("kind") or "micro", _frame_rate(row.get("fps", ""))
+        kind, fps = row.get("kind") or "micro", frame_rate(row.get("fps", ""))
         if kind not in KINDS or fps is None:
             problems.append(f"{where} ({' '.join(key)}): kind is one of {', '.join(KINDS)}, fps a number above 0")
             continue
         if key in seen:
             problems.append(f"{where}: clip {' '.join(key)} is listed twice")
         seen.add(key)
-        units, video = row.get("action_units", ""), row.get("video", "")
+        units, video, split = (row.get(name, "") for name in ("action_units", "video", "split"))
         numbered = Clip(*key, row["emotion"], onset, numbers["apex"], offset, Path(row["folder"]))
-        clips.append(replace(numbered, action_units=units, kind=cast(Kind, kind), video=video, fps=fps or None))
+        more = {"action_units": units, "kind": cast(Kind, kind), "video": video, "fps": fps or None, "split": split}
+        clips.append(replace(numbered, **more))
     problems += [
         f"{path}: clips {' '.join(one)} and {' '.join(other)} differ in capitals only; keep one row"
         for one, other in same_but_for_case(clip.key for clip in clips)
@@ -196,7 +220,7 @@ def _frame_number(text: str) -> int | None:
     return int(text) if re.fullmatch(r"\s*[+-]?\d{1,12}\s*", text, re.ASCII) else None
 
 
-def _frame_rate(text: str) -> float | None:
+def frame_rate(text: str) -> float | None:
     """The number in the cell, 0 where it is empty; None where it is no frame rate."""
     if not text.strip():
         return 0.0

@@ -145,7 +145,7 @@ def summary_of(
     parts, remarks = {}, _absences(matrix, classes, "")
     for dataset in datasets:
         rows = matrices[[i for i, subject in enumerate(subjects) if subject[0] == dataset]]
-        parts[dataset] = _block(rows, draws, seed)
+        parts[dataset] = block_of(rows, draws, seed)
         if len(datasets) > 1:
             remarks += _absences(rows.sum(0), classes, f"{dataset}: ")
     if len(subjects) > 1 and (missing := draws_without_a_class(matrices, draws, seed)) > 0.05:
@@ -165,7 +165,7 @@ def summary_of(
         "selection": selection,
         "classes": list(classes),
         "n": int(matrix.sum()),
-        "full": _block(matrices, draws, seed),
+        "full": block_of(matrices, draws, seed),
         "parts": parts,
         "per_class": per_class,
         "confusion": matrix.tolist(),
@@ -178,7 +178,8 @@ def summary_of(
     }
 
 
-def _block(matrices: np.ndarray, draws: int, seed: int) -> dict[str, Any]:
+def block_of(matrices: np.ndarray, draws: int = DRAWS, seed: int = 0) -> dict[str, Any]:
+    """The scores of one part with their intervals, from its subjects' confusion matrices (S, C, C)."""
     pooled = matrices.sum(0)
     return {
         **{name: float(value) for name, value in scores_of(pooled).items()},
@@ -214,10 +215,9 @@ def subject_weights(subjects: int, draws: int = DRAWS, seed: int = 0) -> np.ndar
 
 
 def resample(matrices: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
-    """Pooled confusion matrices of `draws` bootstrap samples of subjects: (S, C, C) -> (draws, C, C)."""
-    size = matrices.shape[-1]
+    """Pooled confusion matrices of `draws` bootstrap samples of subjects: (S, ..., C, C) -> (draws, ..., C, C)."""
     weights = subject_weights(len(matrices), draws, seed)
-    return (weights @ matrices.reshape(len(matrices), size * size)).reshape(draws, size, size)
+    return (weights @ matrices.reshape(len(matrices), -1)).reshape(draws, *matrices.shape[1:])
 
 
 def interval(values: np.ndarray, level: float = LEVEL) -> list[float]:
@@ -234,9 +234,9 @@ def intervals(
     seed: int = 0,
     level: float = LEVEL,
 ) -> dict[str, Any]:
-    """The interval of each of `scores` from per-subject confusion matrices (S, C, C); None where S is 1.
+    """The interval of each of `scores` from per-subject confusion matrices (S, ..., C, C); None where S is 1.
 
-    `scores` maps (draws, C, C) to values (draws,) by name; every draw is scored by the rule of the score itself.
+    `scores` maps (draws, ..., C, C) to values (draws,) by name; every draw is scored by the rule of the score itself.
     """
     if len(matrices) < 2:
         return dict.fromkeys(scores(matrices))

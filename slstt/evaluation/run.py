@@ -15,7 +15,7 @@ import numpy as np
 from slstt.datasets.clips import name_of
 from slstt.datasets.protocols import PROTOCOLS, manifest_difference
 from slstt.errors import ConfigError, DataError, listed, printable, shortened
-from slstt.evaluation.metrics import SCORES, scores_of, selection_gap, subject_confusions, summary_of
+from slstt.evaluation.metrics import SCORES, block_of, scores_of, selection_gap, subject_confusions, summary_of
 from slstt.evaluation.predictions import Predictions, pool, read_predictions
 from slstt.evaluation.tables import (
     Table,
@@ -26,18 +26,25 @@ from slstt.evaluation.tables import (
     seed_table,
     selection_table,
 )
+from slstt.evaluation.unit_predictions import UnitPredictions, holds_units, pool_units, read_unit_predictions
 from slstt.files import read_csv
 
 PREDICTIONS = "predictions.csv"
+BY_RULE = (
+    "by rule: the published list is not known clip by clip; the clips follow from the protocol's emotions, and "
+    "only the published counts were compared"
+)
+
+
+ClipKey = tuple[str, str, str]
+"""Data set, subject, clip."""
 
 
 @dataclass(frozen=True)
-class EvaluatedRun:
-    """What was found in a run folder."""
+class RunFolder:
+    """What was found in a run folder beside its predictions."""
 
     folder: Path
-    seeds: Mapping[str, Predictions]
-    """The predictions of each seed's run by the name of its folder; one entry for a plain run."""
     folders: tuple[Path, ...] = ()
     """The folder of each seed's run; of a plain run, `folder` itself."""
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -48,6 +55,8 @@ class EvaluatedRun:
     """Folds of `folds.json` without predictions (`casme2/sub01`): not empty means PARTIAL."""
     expected: int | None = None
     """Number of folds in `folds.json`, None where there is none."""
+    test_sets: Mapping[str, frozenset[ClipKey]] = field(default_factory=dict)
+    """The owners' test sets in `folds.json`, {} where the folds are no owners' split."""
     dropped: tuple[Mapping[str, str], ...] = ()
     """Clips that never reached the model: rows of the cache's `failures.csv`."""
     flagged: tuple[Mapping[str, str], ...] = ()
@@ -57,16 +66,6 @@ class EvaluatedRun:
     def name(self) -> str:
         """The folder's own name; bytes in it that are no text are replaced."""
         return os.fsencode(self.folder.resolve().name).decode("utf-8", "replace")
-
-    @property
-    def predictions(self) -> Predictions:
-        """The first (usually only) seed's predictions."""
-        return next(iter(self.seeds.values()))
-
-    @property
-    def several(self) -> bool:
-        """Whether the folder holds several seeds' runs."""
-        return len(self.seeds) > 1
 
     def fold_files(self, name: str) -> list[Path]:
         """The files called `name` of the first seed's folds, in the order of the folds' folder names."""
@@ -80,7 +79,47 @@ class EvaluatedRun:
         return value
 
 
+@dataclass(frozen=True)
+class EvaluatedRun(RunFolder):
+    """A run that predicts classes."""
+
+    seeds: Mapping[str, Predictions] = field(default_factory=dict)
+    """The predictions of each seed's run by the name of its folder; one entry for a plain run."""
+
+    @property
+    def predictions(self) -> Predictions:
+        """The first (usually only) seed's predictions."""
+        return next(iter(self.seeds.values()))
+
+    @property
+    def several(self) -> bool:
+        """Whether the folder holds several seeds' runs."""
+        return len(self.seeds) > 1
+
+    def part(self, predictions: Predictions, name: str) -> Predictions:
+        """One seed's predictions of a test set of the owners, or of a data set."""
+        return predictions.only(self.test_sets[name]) if name in self.test_sets else predictions.part(name)
+
+
+@dataclass(frozen=True)
+class UnitRun(RunFolder):
+    """A run that predicts action units."""
+
+    predictions: UnitPredictions = field(kw_only=True)
+
+
 def read_run(folder: Path) -> EvaluatedRun:
+    """Read the folder of a run that predicts classes.
+
+    Raises DataError as `read_any_run` does, and where the run predicts action units.
+    """
+    run = read_any_run(folder)
+    if isinstance(run, UnitRun):
+        raise DataError(f"{folder}: predicts action units; this needs a run of classes (data.target: emotion)")
+    return run
+
+
+def read_any_run(folder: Path) -> EvaluatedRun | UnitRun:
     """Read a run folder.
 
     Raises DataError where the folder or its predictions are missing or malformed, where predictions name a clip that
@@ -90,30 +129,51 @@ def read_run(folder: Path) -> EvaluatedRun:
         if not folder.is_dir():
             reason = "is a file; name its folder" if folder.exists() else "no such run folder"
             raise DataError(f"{folder}: {reason}")
+        if (units := _units(folder)) is not None:
+            return UnitRun(**_beside(folder, [(folder, units.keys)]), predictions=units)
         found = _seeds(folder)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise DataError(f"{printable(str(folder))}: cannot be read ({getattr(error, 'strerror', error)})") from error
     seeds = {name: predictions for name, (_, predictions) in found.items()}
-    folders = [seed_folder for seed_folder, _ in found.values()]
+    beside = _beside(folder, [(seed_folder, predictions.keys) for seed_folder, predictions in found.values()])
+    return EvaluatedRun(**beside, seeds=seeds)
+
+
+def _beside(folder: Path, predicted: Sequence[tuple[Path, Sequence[ClipKey]]]) -> dict[str, Any]:
+    """The fields of RunFolder, from the folder and the clips predicted in each seed's run."""
+    folders = [seed_folder for seed_folder, _ in predicted]
     settings = _mapping(folders[0] / "config.resolved.yaml")
-    missing, expected = [], None
-    for seed_folder, predictions in found.values():
+    missing, expected, test_sets = [], None, {}
+    for seed_folder, keys in predicted:
         folds = _folds(seed_folder / "folds.json")
         if folds is not None:
             expected = len(folds)
-            missing += _missing_folds(seed_folder, predictions, folds)
+            missing += _missing_folds(seed_folder, keys, folds)
+            test_sets = {name: frozenset(clips) for fold in folds.values() for name, clips in fold.test_sets.items()}
     caches = data_folders(settings)
-    return EvaluatedRun(
-        folder,
-        seeds,
-        tuple(folders),
-        settings,
-        _mapping(folders[0] / "environment.json"),
-        tuple(dict.fromkeys(missing)),
-        expected,
-        _remarks([folder, *caches], "failures.csv"),
-        _remarks([folder, *caches], "flags.csv"),
-    )
+    return {
+        "folder": folder,
+        "folders": tuple(folders),
+        "settings": settings,
+        "environment": _mapping(folders[0] / "environment.json"),
+        "missing": tuple(dict.fromkeys(missing)),
+        "expected": expected,
+        "test_sets": test_sets,
+        "dropped": _remarks([folder, *caches], "failures.csv"),
+        "flagged": _remarks([folder, *caches], "flags.csv"),
+    }
+
+
+def _units(folder: Path) -> UnitPredictions | None:
+    """The predicted action units of a run, None where it predicts classes. Raises DataError for several seeds' runs."""
+    parts = sorted(folder.glob(f"folds/*/{PREDICTIONS}"))
+    if holds_units(folder / PREDICTIONS):
+        return read_unit_predictions(folder / PREDICTIONS)
+    if not (folder / PREDICTIONS).exists() and parts and all(map(holds_units, parts)):
+        return pool_units([read_unit_predictions(path) for path in parts])
+    if any(map(holds_units, sorted(folder.glob(f"*/{PREDICTIONS}")))):
+        raise DataError(f"{folder}: holds several runs that predict action units; name them one by one")
+    return None
 
 
 def _seeds(folder: Path) -> dict[str, tuple[Path, Predictions]]:
@@ -149,36 +209,55 @@ def _seeds(folder: Path) -> dict[str, tuple[Path, Predictions]]:
     return seeds
 
 
-def _folds(path: Path) -> dict[str, list[tuple[str, str, str]]] | None:
-    """`folds.json` as fold name (`casme2/sub01`) -> test clips."""
+@dataclass(frozen=True)
+class _TestedFold:
+    """A fold of folds.json."""
+
+    test: list[ClipKey]
+    test_sets: Mapping[str, list[ClipKey]]
+
+
+def _folds(path: Path) -> dict[str, _TestedFold] | None:
+    """`folds.json` as fold name (`casme2/sub01`, or `casme2` for the whole data set) -> what it tests."""
     if not path.exists():
         return None
     content = _json(path)
     entries = content.get("folds") if isinstance(content, dict) else None
-    folds: dict[str, list[tuple[str, str, str]]] = {}
+    folds: dict[str, _TestedFold] = {}
     for entry in entries if isinstance(entries, list) else [None]:
         match entry:
             case {"dataset": str(dataset), "subject": str(subject), "test": list(clips)} if all(
-                isinstance(clip, str) for clip in clips
+                isinstance(clip, str) and (subject or clip.count("/") == 1) for clip in clips
             ):
-                name = f"{dataset}/{subject}"
+                name = f"{dataset}/{subject}" if subject else dataset
                 if name in folds:
                     raise DataError(f"{path}: the fold {name} occurs twice; restore the file")
-                folds[name] = [(dataset, subject, clip) for clip in clips]
+                sets = entry.get("test_sets", {})
+                if not isinstance(sets, dict) or not all(
+                    isinstance(part, list) and set(map(str, part)) <= set(clips) for part in sets.values()
+                ):
+                    raise DataError(f"{path}: the test sets of {name} are no lists of its test clips; restore the file")
+                keys = {clip: _key(dataset, subject, clip) for clip in clips}
+                parts = {str(part): [keys[clip] for clip in listed] for part, listed in sets.items()}
+                folds[name] = _TestedFold(list(keys.values()), parts)
             case _:
                 raise DataError(f"{path}: not a list of folds with dataset, subject and test clips; restore the file")
     return folds
 
 
-def _missing_folds(
-    folder: Path, predictions: Predictions, folds: Mapping[str, Sequence[tuple[str, str, str]]]
-) -> list[str]:
-    predicted, present = set(predictions.keys), {f"{d}/{s}" for d, s in predictions.subjects}
-    known = {clip for clips in folds.values() for clip in clips}
-    unknown = [name_of(key) for key in predictions.keys if key not in known]
-    lacking = [
-        name_of(clip) for name, clips in folds.items() if name in present for clip in clips if clip not in predicted
-    ]
+def _key(dataset: str, subject: str, clip: str) -> ClipKey:
+    if subject:
+        return dataset, subject, clip
+    person, _, name = clip.partition("/")
+    return dataset, person, name
+
+
+def _missing_folds(folder: Path, keys: Sequence[ClipKey], folds: Mapping[str, _TestedFold]) -> list[str]:
+    predicted = set(keys)
+    known = {clip for fold in folds.values() for clip in fold.test}
+    present = [name for name, fold in folds.items() if not predicted.isdisjoint(fold.test)]
+    unknown = [name_of(key) for key in keys if key not in known]
+    lacking = [name_of(clip) for name in present for clip in folds[name].test if clip not in predicted]
     problems = shortened([f"{folder}: {name} is predicted, but no fold of folds.json tests it" for name in unknown])
     problems += shortened(
         [
@@ -303,12 +382,12 @@ def naming(predictions: Predictions, declared: str | None = None) -> Naming:
         if set(PROTOCOLS[name].classes) != set(predictions.classes):
             found = [f"the classes are {', '.join(predictions.classes)}", *found]
         if not found:
-            return Naming(name, PROTOCOLS[name].title, declared, ())
+            return Naming(name, PROTOCOLS[name].heading, declared, ())
         differences[name] = tuple(found)
     if not differences:
         return Naming(None, "own protocol (its classes are those of no known protocol)", declared, ())
     nearest = min(differences, key=lambda name: len(differences[name]))
-    return Naming(None, f"not the clips of {PROTOCOLS[nearest].title}", declared, differences[nearest], nearest)
+    return Naming(None, f"not the clips of {PROTOCOLS[nearest].heading}", declared, differences[nearest], nearest)
 
 
 def evaluate(run: EvaluatedRun) -> dict[str, Any]:
@@ -327,6 +406,14 @@ def evaluate(run: EvaluatedRun) -> dict[str, Any]:
         run.predictions.classes, subjects, matrices, name.name, selection if isinstance(selection, str) else None
     )
     warnings = metrics.pop("warnings")
+    if run.test_sets:
+        metrics["parts"] = {
+            part: block_of(np.sum([subject_confusions(run.part(seed, part))[1] for seed in run.seeds.values()], axis=0))
+            for part, clips in run.test_sets.items()
+            if not clips.isdisjoint(run.predictions.keys)
+        }
+    if name.name is not None and PROTOCOLS[name.name].by_rule:
+        warnings.insert(0, BY_RULE)
     if run.missing:
         warnings.insert(0, f"PARTIAL: {len(run.missing)} of {run.expected} folds are missing: {listed(run.missing)}")
     contradictory = sum(_contradicts(predictions).sum() for predictions in run.seeds.values())

@@ -9,7 +9,20 @@ from typing import Any
 from slstt.errors import printable
 from slstt.files import read_csv
 
-TITLES = {"casme2": "CASME II", "samm": "SAMM", "smic": "SMIC-HS"}
+TITLES = {
+    "casme2": "CASME II",
+    "samm": "SAMM",
+    "smic": "SMIC-HS",
+    "casme": "CASME",
+    "casme3": "CAS(ME)^3",
+    "casme_square": "CAS(ME)^2",
+    "mmew": "MMEW",
+    "samm_long": "SAMM Long Videos",
+    "fourdme": "4DME",
+    "dfme": "DFME",
+    "testA": "Test set A",
+    "testB": "Test set B",
+}
 """How people write the data sets."""
 SCORE_TITLES = {"uf1": "UF1", "uar": "UAR", "accuracy": "Accuracy"}
 

@@ -37,7 +37,7 @@ def test_clips_come_back_sorted_and_whole(tmp_path_factory, clips):
 def test_ids_keep_their_zeros_and_an_unknown_apex_stays_unknown(tmp_path):
     clip = Clip("samm", "006", "006_1_2", "anger", 5562, None, 5632, Path("/x"), {5562: Path("/x/006_05562.jpg")})
     write_index(tmp_path / "index.csv", [clip])
-    assert (tmp_path / "index.csv").read_text().splitlines()[1] == "samm,006,006_1_2,anger,5562,,5632,1,/x,,micro,,"
+    assert (tmp_path / "index.csv").read_text().splitlines()[1] == "samm,006,006_1_2,anger,5562,,5632,1,/x,,micro,,,"
     assert read_index(tmp_path / "index.csv")[0].apex is None
 
 
@@ -51,7 +51,7 @@ def test_an_older_index_without_the_later_columns_is_read(tmp_path):
 
 @pytest.mark.parametrize("later", [("4", "mega", "", ""), ("4", "micro", "", "many"), ("4", "micro", "", "0")])
 def test_a_row_of_unknown_kind_or_frame_rate_is_named(tmp_path, later):
-    row = ("casme2", "sub01", "EP01_01", "others", 1, 2, 3, 10, "/x", *later)
+    row = ("casme2", "sub01", "EP01_01", "others", 1, 2, 3, 10, "/x", *later, "")
     write_csv(tmp_path / "index.csv", INDEX_COLUMNS, [row])
     with pytest.raises(DataError, match=r"line 2 \(casme2 sub01 EP01_01\): kind is one of micro, macro"):
         read_index(tmp_path / "index.csv")

@@ -162,7 +162,10 @@ def entries_of(protocol, clips):
     return [entry for entry in labelled if entry[3] is not None]
 
 
-@pytest.mark.parametrize("name", PROTOCOLS)
+ON_REAL_SHEETS = [name for name, protocol in PROTOCOLS.items() if not protocol.by_rule]
+
+
+@pytest.mark.parametrize("name", ON_REAL_SHEETS)
 def test_real_sheets_give_the_published_counts_and_subjects(name, real_clips):
     protocol = PROTOCOLS[name]
     entries = entries_of(protocol, real_clips)
@@ -195,7 +198,7 @@ def test_the_flow_maps_are_the_composite(shared_data):
 
 
 def test_digests_deny_every_other_class_and_every_clip_left_out(real_clips):
-    for protocol in PROTOCOLS.values():
+    for protocol in (PROTOCOLS[name] for name in ON_REAL_SHEETS):
         for clip in real_clips:
             expected = class_of(protocol, clip) if clip.dataset in protocol.datasets else None
             assert published_class(protocol, clip.key) == expected
@@ -264,7 +267,7 @@ def test_classes_follow_from_emotions(protocol):
             label = class_of(protocol, replace(clip, dataset=dataset, emotion=emotion))
             assert label is None or (label in protocol.classes and dataset in protocol.datasets)
     assert class_of(protocol, replace(clip, emotion="boredom")) is None
-    assert set(protocol.counts) == set(protocol.subjects) == set(protocol.emotions)
+    assert set(protocol.subjects) <= set(protocol.counts) <= set(protocol.emotions)
     assert all(tuple(counts) == protocol.classes for counts in protocol.counts.values())
 
 

@@ -138,7 +138,7 @@ def test_confident_mistakes_are_wrong_and_in_order() -> None:
 def read_run_of(found: Predictions):
     from slstt.evaluation.run import EvaluatedRun
 
-    return EvaluatedRun(Path("nowhere"), {"run": found})
+    return EvaluatedRun(Path("nowhere"), seeds={"run": found})
 
 
 def test_mistakes_show_the_flow_where_the_cache_is_at_hand(tmp_path: Path) -> None:

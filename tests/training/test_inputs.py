@@ -13,7 +13,8 @@ from slstt.errors import DataError
 from slstt.files import write_json
 from slstt.flow.encoding import encode, mirror, resize_pictures, resized
 from slstt.flow.flow_files import FLOW_VERSION, flow_path, read_flow, write_flow
-from slstt.training.inputs import FlowData, FlowInputs, protocol_lines, read_data
+from slstt.training.flow_data import FlowData, protocol_lines, read_data
+from slstt.training.inputs import FlowInputs
 
 
 def data_of(root: Path, size: int = 16, **more) -> FlowData:

@@ -93,24 +93,30 @@ def draw_recording(
     emotions: Sequence[str] = EMOTIONS,
     grey: bool = False,
     speech: float = 0.0,
+    person: int = 1,
+    take: int = 0,
+    resting: bool = False,
 ) -> SyntheticRecording:
     """Draw a recording of about `seconds` at most, which begins and ends at rest.
 
     `difficulty` as in `write`: motion small, noise, flicker and incidental motion strong at 1. `head` is how far the
     head sways to either side, in pixels of a 640x480 frame; it turns and nears in proportion and never rests. `grey`
-    frames have three equal channels and are made in a third of the time. `speech` is the share of rests, 0..1, in which
-    the person speaks.
+    frames have three equal channels and are made in a third of the time. Of one `person` of a seed there may be
+    several recordings, each a `take`; a `resting` person shows no expression. `speech` is the share of rests, 0..1, in
+    which the person speaks.
     """
     layout = "samm" if grey else "casme2"
-    plan = Plan(layout, subjects=1, clips_per_subject=1, difficulty=difficulty, seed=seed, size=size)
-    portrait = plan.portrait(1)
-    scene = plan.clip(portrait, 1, 1).clip
-    timing, around, acting = (Stream(seed, 1, 0).generator(purpose) for purpose in (11, 12, 13))
-    speaking = Stream(seed, 1, 0).generator(14)
+    plan = Plan(layout, subjects=person, clips_per_subject=1, difficulty=difficulty, seed=seed, size=size)
+    portrait = plan.portrait(person)
+    scene = plan.clip(portrait, person, 1).clip
+    timing, around, acting, speaking = (Stream(seed, person, take).generator(purpose) for purpose in (11, 12, 13, 14))
+    shown = 0.0 if resting else seconds
     expressions, spoken = _expressions(
-        timing, acting, speaking, seconds, rate, difficulty, face_size(size) / 96, emotions, speech
+        timing, acting, speaking, shown, rate, difficulty, face_size(size) / 96, emotions, speech
     )
-    events = sorted([(e.onset, e.offset, e) for e in expressions] + [(a, b, None) for a, b in spoken])
+    events = sorted(
+        [(e.onset, e.offset, e) for e in expressions] + [(a, b, None) for a, b in spoken], key=lambda event: event[0]
+    )
     count = round(seconds * rate) if not events else events[-1][1] + round(PAUSES[0] * rate)
     numbers = np.arange(count)
     at, pose, pixel = numbers / rate, scene.motion.pose, face_size(size) / 96
@@ -129,7 +135,7 @@ def draw_recording(
     ends = [*(offset for _, offset, _ in events[:-1]), count - 1]
     for first, last, event in zip(begins, ends, events or [None], strict=True):
         here, shown = slice(first, last + 1), numbers[first : last + 1]
-        intensity, action = np.zeros(len(shown)), np.zeros_like(scene.motion.action)
+        intensity, action, units = np.zeros(len(shown)), np.zeros_like(scene.motion.action), {}
         if event is not None and event[2] is not None:
             expression = event[2]
             rise, fall = acting.uniform(0.8, 1.25, 2)
@@ -147,7 +153,8 @@ def draw_recording(
             drift=drift[here],
             wander=wander[here],
         )
-        parts.append(replace(scene, first=first, last=last, motion=motion, lids=lids[here], gain=gain[here]))
+        part = replace(scene, first=first, last=last, motion=motion, lids=lids[here], gain=gain[here])
+        parts.append(replace(part, units=units))
     return SyntheticRecording(portrait, rate, count, tuple(expressions), tuple(parts), tuple(spoken))
 
 
