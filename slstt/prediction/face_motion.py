@@ -88,19 +88,30 @@ def measure_face_motion(
     recording cannot be read or shows no face, WeightsError without the landmark model.
     """
     settings = settings or PredictConfig()
-    measured = _measure(recording, 0, None, settings, advance, detector)
-    measured.check()
-    pieces = [(begin, measured.moved(begin, end)) for begin, end in measured.pieces()]
-    spotted = find_intervals(pieces, recording.rate, settings.spotting)
-    kept = [interval for interval in spotted if interval.strength <= settings.spotting.strongest]
+    limits = settings.spotting
+    motion, pieces = track_face_motion(recording, settings, advance, detector)
+    spotted = find_intervals(pieces, recording.rate, limits)
+    kept = tuple(interval for interval in spotted if interval.strength <= limits.strongest)
+    remarks = motion.remarks
     if len(kept) < len(spotted):
-        strengths = sorted(interval.strength for interval in spotted if interval not in kept)
-        measured.remarks.append(
-            f"{recording.path}: {len(strengths)} larger movement{'s' * (len(strengths) > 1)} (strength "
-            f"{strengths[0]:.0f} to {strengths[-1]:.0f}) left out; spotting.strongest={settings.spotting.strongest:g} "
-            "is the limit"
-        )
-    return measured.face_motion(kept)
+        large = sorted(interval.strength for interval in spotted if interval not in kept)
+        what = f"{len(large)} larger movement{'s' * (len(large) > 1)} (strength {large[0]:.0f} to {large[-1]:.0f})"
+        remarks = (*remarks, f"{recording.path}: {what} left out; spotting.strongest={limits.strongest:g} is the limit")
+    return replace(motion, intervals=kept, remarks=remarks)
+
+
+def track_face_motion(
+    recording: Recording,
+    settings: PredictConfig | None = None,
+    advance: Callable[[int], object] = _nothing,
+    detector: LandmarkDetector | None = None,
+) -> tuple[FaceMotion, list[tuple[int, np.ndarray]]]:
+    """`measure_face_motion` without the intervals, and the motion from which they are found: its unbroken pieces, each
+    (first frame, moved (n, R, 2) float16 in thousandths of the interocular distance).
+    """
+    measured = _measure(recording, 0, None, settings or PredictConfig(), advance, detector)
+    measured.check()
+    return measured.face_motion([]), [(begin, measured.moved(begin, end)) for begin, end in measured.pieces()]
 
 
 @dataclass(frozen=True)

@@ -143,26 +143,43 @@ def read_result(folder: Path, determinants: Mapping[str, Any]) -> PredictionResu
 def write_face_motion(folder: Path, motion: FaceMotion, determinants: Mapping[str, Any]) -> None:
     """Write face_motion.npz, so that other weights or a video need not measure again."""
     about = {
-        "determinants": determinants,
         "rate": motion.rate,
         "intervals": [asdict(interval) for interval in motion.intervals],
         "remarks": list(motion.remarks),
     }
-    arrays = {name: getattr(motion, name) for name in MOTION_ARRAYS}
-    with whole_file(folder / FACE_MOTION) as part, part.open("wb") as stream:
-        np.savez_compressed(stream, about=np.array(json.dumps(about)), **arrays)
+    write_arrays(folder / FACE_MOTION, determinants, {name: getattr(motion, name) for name in MOTION_ARRAYS}, about)
 
 
 def read_face_motion(folder: Path, determinants: Mapping[str, Any]) -> FaceMotion | None:
     """What was measured under the same `determinants`; None where it is absent, damaged or of others."""
+    if (found := read_arrays(folder / FACE_MOTION, determinants)) is None:
+        return None
+    arrays, about = found
     try:
-        with (folder / FACE_MOTION).open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+        intervals = tuple(Interval(**interval) for interval in about["intervals"])
+        measured = {name: arrays[name] for name in MOTION_ARRAYS}
+        return FaceMotion(rate=about["rate"], intervals=intervals, remarks=tuple(about["remarks"]), **measured)
+    except (KeyError, TypeError):
+        return None
+
+
+def write_arrays(
+    path: Path, determinants: Mapping[str, Any], arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]
+) -> None:
+    """Write measured arrays as npz, with what determines them and what else is `about` them (JSON values)."""
+    text = json.dumps({"determinants": determinants, **about})
+    with whole_file(path) as part, part.open("wb") as stream:
+        np.savez_compressed(stream, about=np.array(text), **arrays)  # pyright: ignore
+
+
+def read_arrays(path: Path, determinants: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+    """(arrays, about) written under the same `determinants`; None where the file is absent, damaged or of others."""
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             about = json.loads(str(arrays["about"]))
-            if about["determinants"] != json.loads(json.dumps(determinants)):
+            if about.pop("determinants") != json.loads(json.dumps(determinants)):
                 return None
-            intervals = tuple(Interval(**interval) for interval in about["intervals"])
-            measured = {name: arrays[name] for name in MOTION_ARRAYS}
-            return FaceMotion(rate=about["rate"], intervals=intervals, remarks=tuple(about["remarks"]), **measured)
+            return {name: arrays[name] for name in arrays.files if name != "about"}, about
     except (OSError, ValueError, KeyError, TypeError, EOFError, DataError):
         return None
     except Exception as error:  # zipfile's and zlib's own errors for a damaged archive

@@ -15,7 +15,7 @@ from slstt.config.preprocess import PredictConfig
 from slstt.errors import ConfigError, DataError, SlsttError
 from slstt.evaluation.saliency import SaliencyMap, saliency_maps
 from slstt.face.landmarks import LandmarkDetector
-from slstt.files import fingerprint, locked, sha256, write_csv, write_text
+from slstt.files import locked, sha256, write_csv, write_text
 from slstt.flow.interpolation import Rife
 from slstt.prediction import annotated_video, report
 from slstt.prediction.classify import IntervalClassifier, IntervalFlow, Unclassifiable, interval_flows, pictures
@@ -27,7 +27,7 @@ from slstt.prediction.face_motion import (
     motion_in_given_intervals,
 )
 from slstt.prediction.interval_files import write_elan
-from slstt.prediction.recording import Recording
+from slstt.prediction.recording import Recording, identity
 from slstt.prediction.report import write_index
 from slstt.prediction.results import (
     ELAN,
@@ -132,7 +132,7 @@ class Predictor:
         """Everything that determines the face motion measured in a recording."""
         return {
             "version": VERSION,
-            "recording": _identity(recording),
+            "recording": identity(recording),
             "rate": recording.rate,
             "given": None if self.given is None else [asdict(one) for one in self.given[recording.name]],
             "spotting": self.settings.spotting.model_dump(),
@@ -259,15 +259,3 @@ class Predictor:
         return report.About(
             weights.source, len(weights.paths), learned, settings, self.given is not None, weights.shipped
         )
-
-
-def _identity(recording: Recording) -> str:
-    """A short name of the recording's files: names, sizes, times of last change."""
-    state = {}
-    for path in recording.files or (recording.path,):
-        try:
-            found = path.stat()
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-        state[path.name] = (found.st_size, found.st_mtime_ns)
-    return fingerprint(state)

@@ -69,10 +69,18 @@ def excursions(moved: np.ndarray, span: int) -> np.ndarray:
 
 
 def find_intervals(stretches: Sequence[tuple[int, np.ndarray]], rate: float, settings: Spotting) -> list[Interval]:
-    """The intervals of a recording, in order.
+    """The intervals of a recording, in order; `stretches` as in `ranked_intervals`."""
+    return sorted((found for _, found in ranked_intervals(stretches, rate, settings)), key=lambda i: i.onset)
+
+
+def ranked_intervals(
+    stretches: Sequence[tuple[int, np.ndarray]], rate: float, settings: Spotting
+) -> list[tuple[float, Interval]]:
+    """(height, interval) of a recording, the highest first: how many usual deviations its peak stands above the median.
 
     `stretches` are its unbroken pieces, each (first frame's number, moved (n, R, 2) in thousandths of the interocular
-    distance). What is usual, and so the threshold, is found over all of them together.
+    distance). What is usual, and so the threshold, is found over all of them together. A higher threshold gives the
+    same list, cut off at that height: an interval only gives way to higher ones.
     """
     shortest, longest = ceil(settings.shortest_ms * rate / 1000), max(1, round(settings.longest_ms * rate / 1000))
     smoothed = [_smoothed(moved, settings.smoothing_ms * rate / 1000) for _, moved in stretches]
@@ -91,18 +99,18 @@ def find_intervals(stretches: Sequence[tuple[int, np.ndarray]], rate: float, set
             peaks, about = find_peaks(curve, height=limit, distance=distance)
             heights = (about["peak_heights"] - middle) / deviation
             candidates += [(float(h), stretch, int(p), span) for h, p in zip(heights, peaks, strict=True)]
-    kept: list[Interval] = []
-    for _, stretch, peak, span in sorted(candidates, reverse=True):
+    kept: list[tuple[float, Interval]] = []
+    for height, stretch, peak, span in sorted(candidates, reverse=True):
         first = stretches[stretch][0]
-        if any(i.onset <= first + peak <= i.offset for i in kept):
+        if any(i.onset <= first + peak <= i.offset for _, i in kept):
             continue
         found = _delimited(smoothed[stretch], peak, span, shortest, longest, settings)
         if found is None:
             continue
         found = replace(found, onset=found.onset + first, apex=found.apex + first, offset=found.offset + first)
-        if all(found.offset <= i.onset or found.onset >= i.offset for i in kept):
-            kept.append(found)
-    return sorted(kept, key=lambda i: i.onset)
+        if all(found.offset <= i.onset or found.onset >= i.offset for _, i in kept):
+            kept.append((height, found))
+    return kept
 
 
 def _delimited(
