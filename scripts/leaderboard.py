@@ -122,8 +122,10 @@ def finished(entry: Entry, out: Path) -> EvaluatedRun | None:
         return None
     runs = [read_run(folder) for folder in seeds]
     predictions = {folder.name: run.predictions for folder, run in zip(seeds, runs, strict=True)}
-    about = {"settings": runs[0].settings, "environment": runs[0].environment}
-    return EvaluatedRun(out / entry.name, tuple(seeds), seeds=predictions, **about)
+    first = runs[0]
+    return EvaluatedRun(
+        out / entry.name, tuple(seeds), first.settings, environment=first.environment, seeds=predictions
+    )
 
 
 def peeking(run: EvaluatedRun) -> str:
