@@ -59,10 +59,17 @@ class Data(Section):
         "dfme",
         "cd6me",
         "cd6me_subjects",
+        "own",
     ] = Field(
         default="casme2_sde",
         description="Which clips count, as which class, and what a fold leaves out: a subject; a data set (`hde`, "
-        "`cd6me`); the owners' test sets (`dfme`).",
+        "`cd6me`); the owners' test sets (`dfme`). `own`: the emotions in `classes`, of any data set.",
+    )
+    classes: tuple[str, ...] = Field(
+        default=(),
+        max_length=64,
+        description="With `data.protocol: own`: the emotions to tell apart, as index.csv has them, in the order of "
+        "predictions, e.g. `[happiness, fear]`.",
     )
     encoding: Encoding = Field(
         default="uv_magnitude",
@@ -457,6 +464,10 @@ def problems(settings: TrainConfig) -> list[str]:
     if frozen and settings.model.checkpointing and not settings.encoder.trainable.startswith("last"):
         found.append("'model.checkpointing' saves nothing when no block learns; set it to false")
     found += _unit_problems(settings)
+    if data.protocol == "own" and (len(data.classes) < 2 or len(set(data.classes)) < len(data.classes)):
+        found.append("'data.classes': protocol own needs two or more different emotions, e.g. data.classes=[joy,fear]")
+    if data.protocol != "own" and data.classes:
+        found.append(f"'data.classes' is for data.protocol=own; {data.protocol} has classes of its own")
     found += _classifier_problems(settings.classifier, settings.model, settings.encoder)
     if settings.classifier.name in ("ststnet", "off_apexnet") and data.kind != "flow_maps":
         found.append(f"'classifier.name': {settings.classifier.name} takes maps of one frame; use data.kind: flow_maps")
