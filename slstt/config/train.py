@@ -67,9 +67,7 @@ class Data(Section):
     )
     classes: tuple[str, ...] = Field(
         default=(),
-        max_length=64,
-        description="With `data.protocol: own`: the emotions to tell apart, as index.csv has them, in the order of "
-        "predictions, e.g. `[happiness, fear]`.",
+        description="With protocol `own`: the emotions to tell apart, in the order of predictions: `[joy, fear]`.",
     )
     encoding: Encoding = Field(
         default="uv_magnitude",
@@ -464,10 +462,8 @@ def problems(settings: TrainConfig) -> list[str]:
     if frozen and settings.model.checkpointing and not settings.encoder.trainable.startswith("last"):
         found.append("'model.checkpointing' saves nothing when no block learns; set it to false")
     found += _unit_problems(settings)
-    if data.protocol == "own" and (len(data.classes) < 2 or len(set(data.classes)) < len(data.classes)):
-        found.append("'data.classes': protocol own needs two or more different emotions, e.g. data.classes=[joy,fear]")
-    if data.protocol != "own" and data.classes:
-        found.append(f"'data.classes' is for data.protocol=own; {data.protocol} has classes of its own")
+    if len(set(data.classes)) < max(2, len(data.classes)) if data.protocol == "own" else data.classes:
+        found.append("'data.classes': two or more different emotions for data.protocol: own, and for that one alone")
     found += _classifier_problems(settings.classifier, settings.model, settings.encoder)
     if settings.classifier.name in ("ststnet", "off_apexnet") and data.kind != "flow_maps":
         found.append(f"'classifier.name': {settings.classifier.name} takes maps of one frame; use data.kind: flow_maps")
