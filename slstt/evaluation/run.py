@@ -186,7 +186,10 @@ def _seeds(folder: Path) -> dict[str, tuple[Path, Predictions]]:
         return {name: (folder, pool([read_predictions(path) for path in parts]))}
     found = sorted(folder.glob(f"*/{PREDICTIONS}"))
     if not found:
-        raise DataError(f"{folder}: holds no {PREDICTIONS}, neither itself nor in folders of single seeds")
+        hint = ""
+        if (folder / "intervals.csv").exists() or (folder / "truth.csv").exists():
+            hint = "; spotted intervals need both intervals.csv and truth.csv"
+        raise DataError(f"{folder}: holds no {PREDICTIONS}, neither itself nor in folders of single seeds{hint}")
     seeds = {path.parent.name: (path.parent, read_predictions(path)) for path in found}
     (first, (_, reference)), *others = seeds.items()
     truth = dict(zip(reference.keys, reference.true, strict=True))
@@ -345,6 +348,12 @@ def _checked(value: Any) -> Any:
     if level:
         raise ValueError(f"nested deeper than {DEEPEST} levels")
     return value
+
+
+BY_RULE = (
+    "by rule: the published list is not known clip by clip; the clips follow from the protocol's emotions, and "
+    "only the published counts were compared"
+)
 
 
 @dataclass(frozen=True)

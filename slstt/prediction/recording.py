@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from slstt.errors import ConfigError, DataError, listed
+from slstt.files import fingerprint
 from slstt.images import PICTURES, Picture, common_bits, read_full_depth, to_8_bits
 from slstt.video import FASTEST, VIDEOS, is_video, look_into, numbered_frames, refuse_absurd
 
@@ -173,6 +174,18 @@ def open_recordings(path: Path, rate: float | None = None) -> list[Recording]:
     return recordings
 
 
+def identity(recording: Recording) -> str:
+    """A short name of the recording's files: names, sizes, times of last change. Raises DataError where one is gone."""
+    state = {}
+    for path in recording.files or (recording.path,):
+        try:
+            found = path.stat()
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        state[path.name] = (found.st_size, found.st_mtime_ns)
+    return fingerprint(state)
+
+
 def natural(name: str) -> tuple[tuple[int, int, str], ...]:
     """The key that sorts names by the numbers in them: img2 before img10."""
     parts = re.split(r"(\d+)", name.lower())
@@ -220,9 +233,16 @@ def _uneven(path: Path, times: np.ndarray | None, rate: float) -> list[str]:
 def _open_folder(path: Path, rate: float | None) -> Recording:
     if rate is None:
         raise ConfigError(f"{path}: a folder of frames has no frame rate; give it with --fps")
-    files = _frame_files(path)
+    return recording_of_files(path, _frame_files(path), rate)
+
+
+def recording_of_files(path: Path, files: tuple[Path, ...], rate: float) -> Recording:
+    """The recording whose frames are `files` in this order, all in the folder `path`, `rate` a second.
+
+    Raises DataError where there are fewer than two or none can be read.
+    """
     if len(files) < 2:
-        raise DataError(f"{path}: has a single frame; motion needs at least two")
+        raise DataError(f"{path}: has {'a single' if files else 'no'} frame; motion needs at least two")
     times = np.arange(len(files)) / rate
     recording = Recording(path, path.name, rate, len(files), (0, 0), files=files, times=times)
     first = recording._neighbour(-1)
