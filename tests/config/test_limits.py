@@ -104,7 +104,7 @@ def test_what_cannot_work_together_in_pretraining() -> None:
             "model": {"image_size": 64},
         }
     )
-    found = pretrain.problems.problems(settings)
+    found = pretrain.problems(settings)
     assert [line.split(":")[0] for line in found] == ["'fields.classes'", "'fields.crop'", "'training.batch_size'"]
 
 
