@@ -336,14 +336,7 @@ class TrainConfig(Section):
     run: TrainRun = TrainRun()
 
 
-WITHOUT_EFFECT = (
-    "data.root",
-    "data.memory_gb",
-    "run.executor",
-    "run.workers",
-    "run.checkpoint_seconds",
-    "run.ray",
-)
+WITHOUT_EFFECT = ("data.root", "data.memory_gb", "run.executor", "run.workers", "run.checkpoint_seconds", "run.ray")
 """Settings that change where, when and how fast, but no prediction; they may differ when a run is continued.
 
 `data.root` is among them because the clips themselves are compared, wherever they lie.
