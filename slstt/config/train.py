@@ -12,6 +12,8 @@ from slstt.config.preprocess import MOST_WORKERS
 Encoding = Literal["uv_magnitude", "uv_strain", "hsv_frame", "hsv_clip"]
 """How flow becomes three channels."""
 
+FLOW_MAP_NETWORKS = ("ststnet", "off_apexnet", "sssnet", "htnet")
+"""Values of classifier.name: networks that others published for flow maps."""
 MOST_PARAMETERS = 2e9
 MOST_TOKENS = 128**2
 MOST_NUMBERS = 1e9  # in the pictures of one batch, per frame; 4 GB
@@ -173,11 +175,14 @@ class Encoder(Section):
 class ClassifierSettings(Section):
     """What classifies: SLSTT, or what it is compared with, on the same folds."""
 
-    name: Literal["slstt", "pretrained", "ststnet", "off_apexnet", "svm_linear", "svm_rbf"] = Field(
+    name: Literal[
+        "slstt", "pretrained", "ststnet", "off_apexnet", "sssnet", "htnet", "svm_linear", "svm_rbf", "committee"
+    ] = Field(
         default="slstt",
         description="`slstt`; `pretrained`: the classifier inside model.pretrained, nothing is learned (zero-shot); "
-        "`ststnet`, `off_apexnet`: the published networks for flow maps; `svm_*`: a support vector machine on the "
-        "pictures' numbers, or on the frozen encoder's features where encoder.trainable is none.",
+        "`ststnet`, `off_apexnet`, `sssnet`, `htnet`: the published networks for flow maps; `svm_*`: a support vector "
+        "machine on the pictures' numbers, or on the frozen encoder's features where encoder.trainable is none; "
+        "`committee`: discriminant analysis and two support vector machines on flow maps.",
     )
     start: Literal["random", "pretrained"] = Field(
         default="random",
@@ -187,11 +192,15 @@ class ClassifierSettings(Section):
     penalty: float = Field(
         default=1.0, gt=0, le=1e9, description="`svm_*`: C, the price of an error; balanced over classes."
     )
+    inner: bool = Field(
+        default=False,
+        description="`committee`: choose each member's strength by five folds over the training subjects.",
+    )
 
     @property
     def trained_at_once(self) -> bool:
         """Whether there are no epochs: nothing is learned, or everything in one go."""
-        return self.name in ("pretrained", "svm_linear", "svm_rbf")
+        return self.name in ("pretrained", "svm_linear", "svm_rbf", "committee")
 
 
 class Augment(Section):
@@ -375,9 +384,11 @@ def _classifier_problems(classifier: ClassifierSettings, model: Model, encoder: 
         found.append("'classifier.name': pretrained needs model.pretrained: synthetic, or a model file")
     if classifier.start == "pretrained" and (name != "slstt" or model.pretrained is None):
         found.append("'classifier.start': pretrained needs classifier.name: slstt and model.pretrained; leave it out")
-    if name in ("pretrained", "ststnet", "off_apexnet") and encoder.trainable != "all":
+    if classifier.inner and name != "committee":
+        found.append("'classifier.inner' is for classifier.name=committee alone; leave it out")
+    if name in ("pretrained", "committee", *FLOW_MAP_NETWORKS) and encoder.trainable != "all":
         found.append(f"'encoder.trainable': {encoder.trainable} means nothing to classifier.name={name}; leave it out")
-    if name in ("ststnet", "off_apexnet") and model.pretrained is not None:
+    if name in ("committee", *FLOW_MAP_NETWORKS) and model.pretrained is not None:
         found.append(f"'model.pretrained': {name} has no SLSTT encoder to load it into; leave it out")
     if name.startswith("svm") and encoder.dropout:
         found.append("'encoder.dropout': an SVM learns from features computed once; leave it out")
@@ -458,7 +469,9 @@ def problems(settings: TrainConfig) -> list[str]:
         found.append("'model.checkpointing' saves nothing when no block learns; set it to false")
     found += _unit_problems(settings)
     found += _classifier_problems(settings.classifier, settings.model, settings.encoder)
-    if settings.classifier.name in ("ststnet", "off_apexnet") and data.kind != "flow_maps":
+    if settings.classifier.name == "committee" and data.normalize != "map":
+        found.append(f"'data.normalize': {data.normalize}, but the committee wants normalised maps; set it to map")
+    if settings.classifier.name in ("committee", *FLOW_MAP_NETWORKS) and data.kind != "flow_maps":
         found.append(f"'classifier.name': {settings.classifier.name} takes maps of one frame; use data.kind: flow_maps")
     if settings.classifier.name != "slstt":
         if settings.run.save_models or settings.selection.method == "inner":

@@ -85,19 +85,24 @@ def draw_recording(
     size: tuple[int, int] = (640, 480),
     emotions: Sequence[str] = EMOTIONS,
     grey: bool = False,
+    person: int = 1,
+    take: int = 0,
+    resting: bool = False,
 ) -> SyntheticRecording:
     """Draw a recording of about `seconds` at most, which begins and ends at rest.
 
     `difficulty` as in `write`: motion small, noise, flicker and incidental motion strong at 1. `head` is how far the
     head sways to either side, in pixels of a 640x480 frame; it turns and nears in proportion and never rests. `grey`
-    frames have three equal channels and are made in a third of the time.
+    frames have three equal channels and are made in a third of the time. Of one `person` of a seed there may be
+    several recordings, each a `take`; a `resting` person shows no expression.
     """
     layout = "samm" if grey else "casme2"
-    plan = Plan(layout, subjects=1, clips_per_subject=1, difficulty=difficulty, seed=seed, size=size)
-    portrait = plan.portrait(1)
-    scene = plan.clip(portrait, 1, 1).clip
-    timing, around, acting = (Stream(seed, 1, 0).generator(purpose) for purpose in (11, 12, 13))
-    expressions = _expressions(timing, acting, seconds, rate, difficulty, face_size(size) / 96, emotions)
+    plan = Plan(layout, subjects=person, clips_per_subject=1, difficulty=difficulty, seed=seed, size=size)
+    portrait = plan.portrait(person)
+    scene = plan.clip(portrait, person, 1).clip
+    timing, around, acting = (Stream(seed, person, take).generator(purpose) for purpose in (11, 12, 13))
+    shown = 0.0 if resting else seconds
+    expressions = _expressions(timing, acting, shown, rate, difficulty, face_size(size) / 96, emotions)
     count = round(seconds * rate) if not expressions else expressions[-1].offset + round(PAUSES[0] * rate)
     numbers = np.arange(count)
     at, pose, pixel = numbers / rate, scene.motion.pose, face_size(size) / 96
@@ -116,7 +121,7 @@ def draw_recording(
     ends = [*(expression.offset for expression in expressions[:-1]), count - 1]
     for first, last, expression in zip(begins, ends, expressions or [None], strict=True):
         here, shown = slice(first, last + 1), numbers[first : last + 1]
-        intensity, action = np.zeros(len(shown)), np.zeros_like(scene.motion.action)
+        intensity, action, units = np.zeros(len(shown)), np.zeros_like(scene.motion.action), {}
         if expression is not None:
             rise, fall = acting.uniform(0.8, 1.25, 2)
             intensity = profile(shown, expression.onset, expression.apex, expression.offset, rise, fall)
@@ -130,7 +135,8 @@ def draw_recording(
             drift=drift[here],
             wander=wander[here],
         )
-        parts.append(replace(scene, first=first, last=last, motion=motion, lids=lids[here], gain=gain[here]))
+        part = replace(scene, first=first, last=last, motion=motion, lids=lids[here], gain=gain[here])
+        parts.append(replace(part, units=units))
     return SyntheticRecording(portrait, rate, count, tuple(expressions), tuple(parts))
 
 
