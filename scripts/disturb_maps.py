@@ -23,7 +23,7 @@ from slstt.evaluation.compare import compare
 from slstt.evaluation.metrics import uf1
 from slstt.evaluation.predictions import Predictions
 from slstt.flow.encoding import normalized, transform
-from slstt.training.inputs import read_data
+from slstt.training.flow_data import read_data
 from slstt.training.trainer import make_model
 
 CONFIG = Path(__file__).parents[1] / "configs" / "flow_maps" / "zero_shot.yaml"
