@@ -122,10 +122,7 @@ def finished(entry: Entry, out: Path) -> EvaluatedRun | None:
         return None
     runs = [read_run(folder) for folder in seeds]
     predictions = {folder.name: run.predictions for folder, run in zip(seeds, runs, strict=True)}
-    first = runs[0]
-    return EvaluatedRun(
-        out / entry.name, tuple(seeds), first.settings, environment=first.environment, seeds=predictions
-    )
+    return EvaluatedRun(out / entry.name, tuple(seeds), runs[0].settings, runs[0].environment, seeds=predictions)
 
 
 def peeking(run: EvaluatedRun) -> str:

@@ -1,4 +1,4 @@
-"""The settings of `slstt-train`, each described where it is defined; train_problems.py says what excludes what."""
+"""The settings of `slstt-train`, each described where it is defined."""
 
 import os
 from pathlib import Path
@@ -69,7 +69,9 @@ class Data(Section):
     )
     classes: tuple[str, ...] = Field(
         default=(),
-        description="With protocol `own`: the emotions to tell apart, in the order of predictions: `[joy, fear]`.",
+        max_length=64,
+        description="With `data.protocol: own`: the emotions to tell apart, as index.csv has them, in the order of "
+        "predictions, e.g. `[happiness, fear]`.",
     )
     encoding: Encoding = Field(
         default="uv_magnitude",
@@ -336,7 +338,14 @@ class TrainConfig(Section):
     run: TrainRun = TrainRun()
 
 
-WITHOUT_EFFECT = ("data.root", "data.memory_gb", "run.executor", "run.workers", "run.checkpoint_seconds", "run.ray")
+WITHOUT_EFFECT = (
+    "data.root",
+    "data.memory_gb",
+    "run.executor",
+    "run.workers",
+    "run.checkpoint_seconds",
+    "run.ray",
+)
 """Settings that change where, when and how fast, but no prediction; they may differ when a run is continued.
 
 `data.root` is among them because the clips themselves are compared, wherever they lie.
