@@ -23,6 +23,7 @@ from slstt.datasets.clips import Clip, write_index
 from slstt.flow.flow_files import flow_path, write_flow
 from slstt.models.slstt import SLSTT
 from slstt.training.checkpoint import FoldState, load_checkpoint, save_checkpoint
+from slstt.training.optimization import ClassLoss
 from slstt.training.trainer import make_model, one_step
 
 EMOTIONS = ("disgust", "happiness", "repression", "surprise", "others")
@@ -138,7 +139,7 @@ def paper_fold() -> None:
     times = []
     for _ in range(12):
         begun = time.perf_counter()
-        one_step(state, features, SLSTT.forward_from, targets, torch.ones(3), settings)
+        one_step(state, features, SLSTT.forward_from, targets, ClassLoss(torch.ones(3), 0.0), settings)
         times.append(time.perf_counter() - begun)
     step = float(np.median(times[2:]))
     steps = -(-435 // batch) * settings.training.epochs

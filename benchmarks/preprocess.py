@@ -43,7 +43,7 @@ from slstt.config.load import load_config
 from slstt.config.preprocess import PreprocessConfig
 from slstt.datasets import read_release, synthetic
 from slstt.datasets.clips import Clip, Release
-from slstt.datasets.synthetic.dataset import LAYOUTS
+from slstt.datasets.synthetic.layouts import LAYOUTS
 from slstt.downloads import landmark_model, rife_weights
 from slstt.face.crop import cut, face_square
 from slstt.face.landmarks import LandmarkDetector

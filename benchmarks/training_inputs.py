@@ -26,8 +26,9 @@ from torch.nn import functional as F
 from slstt.config.load import load_config
 from slstt.config.train import TrainConfig
 from slstt.models.slstt import SLSTT, set_trainable
+from slstt.training.flow_data import FlowData, read_data
 from slstt.training.folds import leave_one_subject_out
-from slstt.training.inputs import FlowData, FlowInputs, FrozenFeatures, compute_features, open_features, read_data
+from slstt.training.inputs import FlowInputs, FrozenFeatures, compute_features, open_features
 from slstt.training.trainer import FoldSetup, make_slstt, train_fold
 
 CPU = torch.device("cpu")

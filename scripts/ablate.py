@@ -32,8 +32,7 @@ from slstt import cli
 from slstt.config.load import Section, load_config
 from slstt.errors import ConfigError, SlsttError
 from slstt.evaluation.compare import compare
-from slstt.evaluation.evaluate import evaluate
-from slstt.evaluation.run import EvaluatedRun, read_run
+from slstt.evaluation.run import EvaluatedRun, evaluate, read_run
 from slstt.evaluation.tables import SCORE_TITLES, Table, as_latex, as_markdown, as_text, score_text
 from slstt.files import fingerprint, write_text
 

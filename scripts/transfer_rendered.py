@@ -22,8 +22,9 @@ from slstt.datasets import synthetic
 from slstt.evaluation.metrics import uf1
 from slstt.files import write_csv
 from slstt.training.classifiers import classify_fold
+from slstt.training.flow_data import FlowData, read_data
 from slstt.training.folds import Fold
-from slstt.training.inputs import FlowData, FlowInputs, read_data
+from slstt.training.inputs import FlowInputs
 from slstt.training.trainer import FoldSetup, train_fold
 
 CONFIG = Path("configs/synthetic_clip.yaml")

@@ -11,18 +11,20 @@ import csv
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from slstt.datasets.annotations import DATASETS, clip_id, read_annotations, subject_id
+from slstt.datasets import casme2, samm, smic
+from slstt.datasets.annotations import read_annotations
 from slstt.datasets.clips import Clip
 from slstt.datasets.protocols import PROTOCOLS, Entry, class_of, digest
 from slstt.files import write_json
 
+DATASETS = {data_set.name: data_set for data_set in (casme2.DATA_SET, samm.DATA_SET, smic.DATA_SET)}
 SALT = "slstt protocol lists, first edition"
 TARGET = Path(__file__).parents[1] / "slstt" / "datasets" / "protocol_digests.json"
 
 
 def sde(folder: Path, dataset: str) -> list[Entry]:
-    rows, _ = read_annotations(dataset, folder / f"{dataset}_coding.csv")
-    clips = [Clip(dataset, r.subject, r.clip, r.emotion, r.onset, r.apex, r.offset, folder) for r in rows]
+    rows, _ = read_annotations(DATASETS[dataset], folder / f"{dataset}_coding.csv")
+    clips = [Clip(dataset, r.subject, r.clip, r.emotion, r.onset, r.apex, r.offset or 0, folder) for r in rows]
     classes = [(clip, class_of(PROTOCOLS[f"{dataset}_sde"], clip)) for clip in clips]
     return [(*clip.key, label) for clip, label in classes if label is not None]
 
@@ -31,7 +33,10 @@ def cde(folder: Path) -> list[Entry]:
     with (folder / "combined_3class_gt.csv").open(encoding="utf-8", newline="") as stream:
         rows = [row for row in csv.reader(stream) if row]
     classes = PROTOCOLS["cde"].classes
-    return [(d, subject_id(d, subject), clip_id(d, clip), classes[int(label)]) for d, subject, clip, label in rows]
+    return [
+        (d, DATASETS[d].subject_id(subject), DATASETS[d].clip_id(clip), classes[int(label)])
+        for d, subject, clip, label in rows
+    ]
 
 
 def main() -> None:

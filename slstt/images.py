@@ -19,6 +19,8 @@ Picture = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
 
+PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
+"""How the names of pictures that can be read end."""
 MAX_PIXELS = 40_000_000
 """More are refused before anything is decoded: 8K video has 33 million, and a face is a few hundred pixels wide."""
 MAX_BYTES = 500_000_000

@@ -1,6 +1,6 @@
 """Tiny native trees: the layouts of CASME II, SAMM and SMIC with sheets and frames, as their owners have them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -46,6 +46,18 @@ def write_xlsx(path: Path, rows: Iterable[Sequence[object]], other_sheets: Seque
         for number, row in enumerate(rows):
             for column, cell in enumerate(row):
                 sheet.write(number, column, cell)
+    return path
+
+
+def write_workbook(path: Path, sheets: Mapping[str, Iterable[Sequence[object]]]) -> Path:
+    """A workbook with several worksheets: name -> rows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with xlsxwriter.Workbook(path) as workbook:
+        for name, rows in sheets.items():
+            sheet = workbook.add_worksheet(name)
+            for number, row in enumerate(rows):
+                for column, cell in enumerate(row):
+                    sheet.write(number, column, cell)
     return path
 
 

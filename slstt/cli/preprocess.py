@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from slstt import cli
 from slstt.config.load import load_config
 from slstt.config.preprocess import MOST_WORKERS, PreprocessConfig
-from slstt.datasets.annotations import DATASETS
+from slstt.datasets import DATASETS
+from slstt.datasets.clips import KINDS, of_kinds
 from slstt.errors import ConfigError, DataError, Problems, shortened
 from slstt.workers import cores
 
@@ -36,7 +37,7 @@ Several data sets may share one --out. Every section.key is described in docs/pr
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = cli.parser("slstt-preprocess", DESCRIPTION, EXAMPLES)
-    parser.add_argument("--dataset", required=True, choices=DATASETS, help="name of the data set")
+    parser.add_argument("--dataset", required=True, choices=DATASETS, help="name of the data set; docs/datasets.md")
     parser.add_argument(
         "--root",
         required=True,
@@ -53,6 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--workers", type=int, metavar="N", help="number of processes (default: run.workers, or all cores)"
+    )
+    parser.add_argument(
+        "--kinds",
+        choices=(*KINDS, "all"),
+        default="micro",
+        help="which expressions, where a data set has macro-expressions too (default: micro)",
     )
     parser.add_argument("--retry", action="store_true", help="also try failed clips again that have not changed")
     parser.add_argument("--check", action="store_true", help="read everything, say what would be done, write nothing")
@@ -97,7 +104,10 @@ def _inputs(arguments: argparse.Namespace) -> "tuple[PreprocessConfig, Release, 
     with problems.collecting():
         from slstt.datasets import read_release
 
-        release = read_release(arguments.dataset, arguments.root, arguments.annotations)
+        whole = read_release(arguments.dataset, arguments.root, arguments.annotations)
+        release = of_kinds(whole, KINDS if arguments.kinds == "all" else (arguments.kinds,))
+        if (others := len(whole.clips) - len(release.clips)) and not arguments.quiet:
+            print(f"{others} expressions of another kind left out; --kinds all takes them")
     if arguments.landmarks is not None:
         with problems.collecting():
             from slstt.face.landmarks import read_landmarks

@@ -12,13 +12,21 @@ from slstt.config.preprocess import MOST_WORKERS
 Encoding = Literal["uv_magnitude", "uv_strain", "hsv_frame", "hsv_clip"]
 """How flow becomes three channels."""
 
+FLOW_MAP_NETWORKS = ("ststnet", "off_apexnet", "sssnet", "htnet")
+"""Values of classifier.name: networks that others published for flow maps."""
 MOST_PARAMETERS = 2e9
 MOST_TOKENS = 128**2
 MOST_NUMBERS = 1e9  # in the pictures of one batch, per frame; 4 GB
 
 
+UNIT_PROTOCOLS = ("cd6me", "cd6me_subjects")
+"""Protocols of action units; all others are of classes."""
+FLOW_MAP_PROTOCOLS = ("cde", "cde_casme2_smic", "hde", "casme2_3", "samm_3", "smic_sde")
+"""Protocols whose classes are those of the published flow maps."""
+
+
 class Data(Section):
-    """Which clips are learned from, and how their flow becomes pictures."""
+    """Which clips are learned from, what of them, and how their flow becomes pictures."""
 
     kind: Literal["cache", "flow_maps"] = Field(
         default="cache",
@@ -27,8 +35,36 @@ class Data(Section):
     root: OneOrMorePaths | None = Field(
         default=None, description="Folder with the flow; several folders of `cache` may be given as a list."
     )
-    protocol: Literal["casme2_sde", "samm_sde", "smic_sde", "cde", "cde_casme2_smic"] = Field(
-        default="casme2_sde", description="Which clips count and as which class."
+    target: Literal["emotion", "units"] = Field(
+        default="emotion",
+        description="What is learned: `emotion`, one class of the protocol a clip; `units`, whether each of 12 action "
+        "units moves (the protocol is then cd6me unless another is given).",
+    )
+    protocol: Literal[
+        "casme2_sde",
+        "samm_sde",
+        "smic_sde",
+        "cde",
+        "cde_casme2_smic",
+        "hde",
+        "casme2_3",
+        "samm_3",
+        "casme3_3",
+        "casme3_4",
+        "casme3_7",
+        "mmew_3",
+        "mmew_4",
+        "mmew_5",
+        "mmew_6",
+        "mmew_7",
+        "casme_4",
+        "dfme",
+        "cd6me",
+        "cd6me_subjects",
+    ] = Field(
+        default="casme2_sde",
+        description="Which clips count, as which class, and what a fold leaves out: a subject; a data set (`hde`, "
+        "`cd6me`); the owners' test sets (`dfme`).",
     )
     encoding: Encoding = Field(
         default="uv_magnitude",
@@ -45,6 +81,13 @@ class Data(Section):
     memory_gb: float = Field(
         default=4.0, ge=0, le=65536, description="Flow kept in memory per process at most; the rest is read as needed."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _units_have_a_protocol(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("target") == "units":
+            return {"protocol": "cd6me", **given}
+        return given
 
 
 class Model(Section):
@@ -132,11 +175,14 @@ class Encoder(Section):
 class ClassifierSettings(Section):
     """What classifies: SLSTT, or what it is compared with, on the same folds."""
 
-    name: Literal["slstt", "pretrained", "ststnet", "off_apexnet", "svm_linear", "svm_rbf"] = Field(
+    name: Literal[
+        "slstt", "pretrained", "ststnet", "off_apexnet", "sssnet", "htnet", "svm_linear", "svm_rbf", "committee"
+    ] = Field(
         default="slstt",
         description="`slstt`; `pretrained`: the classifier inside model.pretrained, nothing is learned (zero-shot); "
-        "`ststnet`, `off_apexnet`: the published networks for flow maps; `svm_*`: a support vector machine on the "
-        "pictures' numbers, or on the frozen encoder's features where encoder.trainable is none.",
+        "`ststnet`, `off_apexnet`, `sssnet`, `htnet`: the published networks for flow maps; `svm_*`: a support vector "
+        "machine on the pictures' numbers, or on the frozen encoder's features where encoder.trainable is none; "
+        "`committee`: discriminant analysis and two support vector machines on flow maps.",
     )
     start: Literal["random", "pretrained"] = Field(
         default="random",
@@ -146,11 +192,15 @@ class ClassifierSettings(Section):
     penalty: float = Field(
         default=1.0, gt=0, le=1e9, description="`svm_*`: C, the price of an error; balanced over classes."
     )
+    inner: bool = Field(
+        default=False,
+        description="`committee`: choose each member's strength by five folds over the training subjects.",
+    )
 
     @property
     def trained_at_once(self) -> bool:
         """Whether there are no epochs: nothing is learned, or everything in one go."""
-        return self.name in ("pretrained", "svm_linear", "svm_rbf")
+        return self.name in ("pretrained", "svm_linear", "svm_rbf", "committee")
 
 
 class Augment(Section):
@@ -334,9 +384,11 @@ def _classifier_problems(classifier: ClassifierSettings, model: Model, encoder: 
         found.append("'classifier.name': pretrained needs model.pretrained: synthetic, or a model file")
     if classifier.start == "pretrained" and (name != "slstt" or model.pretrained is None):
         found.append("'classifier.start': pretrained needs classifier.name: slstt and model.pretrained; leave it out")
-    if name in ("pretrained", "ststnet", "off_apexnet") and encoder.trainable != "all":
+    if classifier.inner and name != "committee":
+        found.append("'classifier.inner' is for classifier.name=committee alone; leave it out")
+    if name in ("pretrained", "committee", *FLOW_MAP_NETWORKS) and encoder.trainable != "all":
         found.append(f"'encoder.trainable': {encoder.trainable} means nothing to classifier.name={name}; leave it out")
-    if name in ("ststnet", "off_apexnet") and model.pretrained is not None:
+    if name in ("committee", *FLOW_MAP_NETWORKS) and model.pretrained is not None:
         found.append(f"'model.pretrained': {name} has no SLSTT encoder to load it into; leave it out")
     if name.startswith("svm") and encoder.dropout:
         found.append("'encoder.dropout': an SVM learns from features computed once; leave it out")
@@ -344,6 +396,30 @@ def _classifier_problems(classifier: ClassifierSettings, model: Model, encoder: 
         found.append("'encoder.trainable': an SVM trains no part of the encoder; write none, or leave it out")
     if name.startswith("svm") and encoder.trainable == "all" and model.pretrained is not None:
         found.append("'model.pretrained': for an SVM on its features add encoder.trainable: none")
+    return found
+
+
+def _unit_problems(settings: TrainConfig) -> list[str]:
+    """What does not go together with action units, each with the fix."""
+    data, training, found = settings.data, settings.training, []
+    if (data.target == "units") != (data.protocol in UNIT_PROTOCOLS):
+        if data.target == "emotion":
+            return [f"'data.protocol': {data.protocol} is for action units; add data.target: units"]
+        return [f"'data.protocol': {data.protocol} has classes; for data.target: units use {', '.join(UNIT_PROTOCOLS)}"]
+    if data.target == "emotion":
+        return []
+    if data.kind == "flow_maps":
+        found.append("'data.target': flow maps have no action units; use data.kind: cache")
+    if settings.classifier.name != "slstt" or settings.classifier.start == "pretrained":
+        found.append("'classifier': units are learned by classifier.name: slstt with classifier.start: random")
+    if training.balance == "sampling":
+        found.append(
+            "'training.balance': a clip shows several units, so none can be drawn for its own; use loss or none"
+        )
+    if settings.run.peek:
+        found.append("'run.peek' records classes; leave it out")
+    if settings.selection.method == "inner":
+        found.append("'selection.method': inner chooses by classes; for units use last")
     return found
 
 
@@ -363,10 +439,10 @@ def problems(settings: TrainConfig) -> list[str]:
             )
         if augment.jitter:
             found.append("'training.augment.jitter': flow maps have one frame; set it to 0")
-        if data.protocol in ("casme2_sde", "samm_sde"):
+        if data.target == "emotion" and data.protocol not in FLOW_MAP_PROTOCOLS:
             found.append(
-                f"'data.protocol': flow maps are labelled with three classes and {data.protocol} has five; use cde, "
-                "cde_casme2_smic or smic_sde"
+                f"'data.protocol': flow maps are labelled with the composite's three classes and {data.protocol} has "
+                f"others; use {', '.join(FLOW_MAP_PROTOCOLS)}"
             )
     if settings.encoder.dropout and not frozen:
         found.append(
@@ -391,8 +467,11 @@ def problems(settings: TrainConfig) -> list[str]:
             )
     if frozen and settings.model.checkpointing and not settings.encoder.trainable.startswith("last"):
         found.append("'model.checkpointing' saves nothing when no block learns; set it to false")
+    found += _unit_problems(settings)
     found += _classifier_problems(settings.classifier, settings.model, settings.encoder)
-    if settings.classifier.name in ("ststnet", "off_apexnet") and data.kind != "flow_maps":
+    if settings.classifier.name == "committee" and data.normalize != "map":
+        found.append(f"'data.normalize': {data.normalize}, but the committee wants normalised maps; set it to map")
+    if settings.classifier.name in ("committee", *FLOW_MAP_NETWORKS) and data.kind != "flow_maps":
         found.append(f"'classifier.name': {settings.classifier.name} takes maps of one frame; use data.kind: flow_maps")
     if settings.classifier.name != "slstt":
         if settings.run.save_models or settings.selection.method == "inner":

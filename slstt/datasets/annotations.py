@@ -1,119 +1,19 @@
-"""Coding sheets as rows, and one normal form for the ids that releases, sheets and lists write differently.
-
-| data set | subject | clip | seen in the wild |
-|---|---|---|---|
-| CASME II | `sub01` | `EP02_01f` | `1`, `01`, `1.0`, `sub1`; the clip with blanks round it or in other case |
-| SAMM | `006` | `006_1_2` | `6`, `6.0`, `6_1_2` |
-| SMIC | `s01` | `s01_ne_01` | `1`, `s1`, `s1_ne_01` |
-
-Ids are always text: a spreadsheet turns `006` into 6, YAML turns `013` into 11.
-"""
+"""Coding sheets as rows, ids and emotions in normal form."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
-from slstt.datasets.clips import Remark, id_problem
+from slstt.datasets.clips import KINDS, Kind, Remark, frame_rate
+from slstt.datasets.data_set import COLUMNS, REQUIRED, DataSet, whole_number
 from slstt.datasets.worksheets import Worksheet, read_worksheets
 from slstt.errors import DataError
 
-DATASETS = ("casme2", "samm", "smic")
-
-EMOTIONS = {
-    "casme2": ("happiness", "disgust", "repression", "surprise", "sadness", "fear", "others"),
-    "samm": ("anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise", "other"),
-    "smic": ("negative", "positive", "surprise"),
-}
-"""The emotions each data set's annotation knows, in our spelling."""
-
-_OTHER = {"casme2": {"other": "others"}, "samm": {"others": "other"}}
-
-_SUBJECT = {
-    "casme2": re.compile(r"(?:sub[ _-]?)?0*(\d{1,2})", re.IGNORECASE | re.ASCII),
-    "samm": re.compile(r"0*(\d{1,3})", re.ASCII),
-    "smic": re.compile(r"s?0*(\d{1,2})", re.IGNORECASE | re.ASCII),
-}
-_SUBJECT_FOLDER = {
-    "casme2": re.compile(r"sub[ _-]?0?\d{1,2}", re.IGNORECASE | re.ASCII),
-    "samm": re.compile(r"\d{3}", re.ASCII),
-    "smic": re.compile(r"s\d{1,2}", re.IGNORECASE | re.ASCII),
-}
-_SUBJECT_FORM = {"casme2": "sub{:02d}", "samm": "{:03d}", "smic": "s{:02d}"}
-
-_CASME2_CLIP = re.compile(r"ep([0-9a-z_-]+)", re.IGNORECASE | re.ASCII)
-_SAMM_CLIP = re.compile(r"0*(\d{1,3})_(\d{1,3})_(\d{1,3})", re.ASCII)
-_SMIC_CLIP = re.compile(r"s?0*(\d{1,2})_(ne|po|sur)_0*(\d{1,3})", re.IGNORECASE | re.ASCII)
-
-
-def whole_number(text: str) -> int | None:
-    """`46`, ` 46 ` and `46.0` as 46; None for everything else (`/`, an empty cell, `4.5`, a note)."""
-    found = re.fullmatch(r"\s*([+-]?\d{1,12})(?:\.0*)?\s*", text, re.ASCII)
-    return int(found[1]) if found else None
-
-
-def subject_id(dataset: str, text: str) -> str:
-    """The subject in normal form. Raises ValueError where `text` names no subject of `dataset`."""
-    number = whole_number(text)
-    found = _SUBJECT[dataset].fullmatch(text.strip() if number is None else str(number))
-    if not found:
-        raise ValueError(
-            f"'{text[:40]}' is not a subject of {dataset}; expected e.g. {_SUBJECT_FORM[dataset].format(6)}"
-        )
-    return _SUBJECT_FORM[dataset].format(int(found[1]))
-
-
-def clip_id(dataset: str, text: str) -> str:
-    """The clip's name in normal form. Raises ValueError where `text` names no clip of `dataset` or is too long."""
-    name = text.strip()
-    if (problem := id_problem(name)) is not None:
-        raise ValueError(problem)
-    if dataset == "casme2" and (found := _CASME2_CLIP.fullmatch(name)):
-        return f"EP{found[1].lower()}"
-    if dataset == "samm" and (found := _SAMM_CLIP.fullmatch(name)):
-        return f"{int(found[1]):03d}_{int(found[2])}_{int(found[3])}"
-    if dataset == "smic" and (found := _SMIC_CLIP.fullmatch(name)):
-        return f"s{int(found[1]):02d}_{found[2].lower()}_{int(found[3]):02d}"
-    example = {"casme2": "EP02_01f", "samm": "006_1_2", "smic": "s01_ne_01"}[dataset]
-    raise ValueError(f"'{text}' is not a clip of {dataset}; expected e.g. {example}")
-
-
-def emotion_name(dataset: str, text: str) -> str:
-    """The emotion in lower case, `Other` and `Others` in the data set's own spelling; unknown ones unchanged."""
-    name = text.strip().lower()
-    return _OTHER.get(dataset, {}).get(name, name)
-
-
-def is_subject_folder(dataset: str, name: str) -> bool:
-    """Whether a folder called `name` holds one subject of `dataset` (stricter than `subject_id`: `sub`, `s`, 006)."""
-    return _SUBJECT_FOLDER[dataset].fullmatch(name) is not None
-
-
-def dataset_of(subject: str) -> str:
-    """The data set told from a subject's name: `sub..` CASME II, `s..` SMIC, digits SAMM. Raises ValueError."""
-    name = subject.strip().lower()
-    if name.startswith("sub"):
-        return "casme2"
-    if name.startswith("s"):
-        return "smic"
-    if name.isascii() and name.isdigit():
-        return "samm"
-    raise ValueError(f"'{subject}' is no subject of CASME II (sub01), SMIC (s01) or SAMM (006)")
-
-
-COLUMNS = {
-    "subject": ("subject",),
-    "clip": ("filename",),
-    "onset": ("onsetframe", "onset", "onsetf"),
-    "apex": ("apexframe", "apex", "apexf"),
-    "offset": ("offsetframe", "offset", "offsetf"),
-    "emotion": ("estimatedemotion", "emotion"),
-    "first": ("firstf",),
-    "second onset": ("onset2f", "onsetf2"),
-}
-"""Our name of a column -> what headers call it, in lower case with only letters and digits kept."""
-
-REQUIRED = ("subject", "clip", "onset", "offset", "emotion")
+Cells = dict[str, str]
+"""{our column name: text} of one row."""
 
 
 @dataclass(frozen=True)
@@ -130,11 +30,27 @@ class Annotation:
     """None where the cell holds no whole number (`/`) or the sheet has no apex column."""
     apex_text: str
     """What the cell says."""
-    offset: int
+    offset: int | None
+    """None where the sheet gives none, in a data set where that happens."""
     first: int | None = None
     """First frame of the long clip (SMIC-E-HS `FirstF`)."""
     second: bool = False
     """The row lists a further micro-expression of the same clip (SMIC-E-HS `Onset2F`)."""
+    units: str = ""
+    """Action units as the sheet has them."""
+    kind: Kind = "micro"
+    video: str = ""
+    """The recording that the clip lies in; empty where the clip has a folder of its own."""
+
+    fps: float | None = None
+    """Frames a second, where the sheet says it of the clip."""
+    split: str = ""
+    """The owners' training or test set that lists the clip."""
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """(subject, clip or video): which folder holds the frames."""
+        return self.subject, self.video or self.clip
 
     @property
     def source(self) -> str:
@@ -142,18 +58,21 @@ class Annotation:
         return "the folder" if self.line is None else f"row {self.line} of the sheet"
 
 
-def read_rows(path: Path, required: Sequence[str] = REQUIRED) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
-    """((row number, {our column name: text}) for every row below the header that is not empty, what was not used).
+def read_rows(
+    path: Path, columns: Mapping[str, Sequence[str]] = COLUMNS, required: Sequence[str] = REQUIRED
+) -> tuple[list[tuple[int, Cells]], list[str]]:
+    """((row number, cells) for every row below the header that is not empty, what was not used).
 
-    The header is the first row, over all visible worksheets, that names every column in `required`. Further worksheets
-    with such a header are said, one line each. Raises DataError that lists the columns missing from the best
-    candidate, and where only a hidden worksheet has the header: what nobody sees is not taken for the coding.
+    The header is the first row, over all visible worksheets, that names every column in `required`, in one of the
+    spellings of `columns`. Further worksheets with such a header are said, one line each. Raises DataError that lists
+    the columns missing from the best candidate, and where only a hidden worksheet has the header: what nobody sees is
+    not taken for the coding.
     """
     best: list[str] = list(required)
     found: list[tuple[Worksheet, int, Mapping[str, int]]] = []
     for sheet in read_worksheets(path):
         for number, row in enumerate(sheet.rows, start=1):
-            where = _columns(row)
+            where = _columns(row, columns)
             missing = [name for name in required if name not in where]
             if not missing:
                 found.append((sheet, number, where))
@@ -161,7 +80,7 @@ def read_rows(path: Path, required: Sequence[str] = REQUIRED) -> tuple[list[tupl
             if len(missing) < len(best) and not sheet.hidden:
                 best = missing
     if not found:
-        wanted = ", ".join(f"{name} ({' / '.join(COLUMNS[name])})" for name in best)
+        wanted = ", ".join(f"{name} ({' / '.join(columns[name])})" for name in best)
         raise DataError(f"{path}: no header row found; missing columns: {wanted}")
     visible = [candidate for candidate in found if not candidate[0].hidden]
     if not visible:
@@ -185,61 +104,111 @@ def read_rows(path: Path, required: Sequence[str] = REQUIRED) -> tuple[list[tupl
     return rows, others
 
 
-def read_annotations(dataset: str, path: Path) -> tuple[list[Annotation], list[Remark]]:
-    """The annotations of a coding sheet, and remarks on rows that cannot be used.
+def read_annotations(data_set: DataSet, path: Path) -> tuple[list[Annotation], list[Remark]]:
+    """The annotations of a coding sheet, and remarks on rows that cannot be used. Needs no frames on disk."""
+    rows, others = read_rows(path, data_set.columns, data_set.required)
+    return as_annotations(data_set, path, rows, others)
+
+
+def as_annotations(
+    data_set: DataSet, path: Path, rows: Iterable[tuple[int, Cells]], others: Iterable[str] = ()
+) -> tuple[list[Annotation], list[Remark]]:
+    """The rows of the sheet at `path` as annotations, and remarks on rows that cannot be used.
 
     A row counts as data when its onset is a number or both its ids are valid: notes below the table do not. A data row
-    without valid ids or without onset and offset is a failure of kind `bad_row`. Needs no frames on disk.
+    without valid ids or without onset and offset is a failure of kind `bad_row`, one whose ids would leave the folder
+    as well. `others` are lines on worksheets that were not used. Raises DataError where there is no data row.
     """
     annotations: list[Annotation] = []
     remarks: list[Remark] = []
-    rows, others = read_rows(path)
     for line, cells in rows:
-        onset, offset = whole_number(cells["onset"]), whole_number(cells["offset"])
-        problems, subject, clip = [], cells["subject"], cells["clip"]
-        try:
-            subject = subject_id(dataset, subject)
-        except ValueError as error:
-            problems.append(str(error))
-        try:
-            clip = clip_id(dataset, clip)
-        except ValueError as error:
-            problems.append(str(error))
-        if problems and onset is None:
-            continue
-        problems += [
-            f"{name} '{cells[name]}' is not a frame number"
-            for name, value in (("onset", onset), ("offset", offset))
-            if value is None
-        ]
-        if problems or onset is None or offset is None:
+        found, problems = _annotation(data_set, line, cells)
+        if found is not None:
+            annotations.append(found)
+        elif problems:
             reason = f"{path.name} row {line}: {'; '.join(problems)}; row not used"
-            remarks.append(Remark(dataset, subject, clip, "bad_row", reason, "failure"))
-            continue
-        annotations.append(
-            Annotation(
-                line,
-                subject,
-                clip,
-                emotion_name(dataset, cells["emotion"]),
-                onset,
-                whole_number(cells.get("apex", "")),
-                cells.get("apex", ""),
-                offset,
-                whole_number(cells.get("first", "")),
-                whole_number(cells.get("second onset", "")) is not None,
-            )
-        )
+            subject, clip = _normal_where_valid(data_set, cells)
+            about = "macro" if cells.get("kind") == "macro" else "micro"
+            remarks.append(Remark(data_set.name, subject, clip, "bad_row", reason, "failure", about))
     if not annotations and not remarks:
-        raise DataError(f"{path}: no row of {dataset} below the header")
-    remarks += [Remark(dataset, "", "", "other_worksheet", line, "ignored") for line in others]
+        raise DataError(f"{path}: no row of {data_set.name} below the header")
+    remarks += [Remark(data_set.name, "", "", "other_worksheet", line, "ignored") for line in others]
     return annotations, remarks
 
 
-def _columns(row: Sequence[str]) -> Mapping[str, int]:
+def told_apart(rows: Iterable[tuple[int, Cells]]) -> list[tuple[int, Cells]]:
+    """The rows of a sheet that may use one clip's name for several expressions: the later ones get their onset too.
+
+    A row that repeats name and onset keeps the name: it is the same expression twice.
+    """
+    first: dict[tuple[str, str], str] = {}
+    named = []
+    for line, cells in rows:
+        onset = first.setdefault((cells["subject"], cells["clip"].casefold()), cells["onset"])
+        clip = cells["clip"] if cells["onset"] == onset else f"{cells['clip']}_{cells['onset']}"
+        named.append((line, {**cells, "clip": clip}))
+    return named
+
+
+def _annotation(data_set: DataSet, line: int, cells: Mapping[str, str]) -> tuple[Annotation | None, list[str]]:
+    """The row, or else what is wrong with it; neither where it holds no data."""
+    numbers = {name: whole_number(cells.get(name, "")) for name in ("onset", "apex", "offset")}
+    absent = {name for name in ("apex", "offset") if cells.get(name, "").strip() in data_set.not_given}
+    problems, ids = [], {"video": ""}
+    for name, normal in (("subject", data_set.subject_id), ("clip", data_set.clip_id), ("video", data_set.video_id)):
+        if name in cells:
+            try:
+                ids[name] = normal(cells[name])
+            except ValueError as error:
+                problems.append(str(error))
+    onset = numbers["onset"]
+    if problems and onset is None:
+        return None, []
+    problems += [
+        f"{name} '{cells[name]}' is not a frame number"
+        for name in ("onset", "offset")
+        if numbers[name] is None and name not in absent
+    ]
+    kind = cells.get("kind", "") or "micro"
+    if kind not in KINDS:
+        problems.append(f"kind '{kind}' is none of {', '.join(KINDS)}")
+    fps = frame_rate(cells.get("fps", ""))
+    if fps is None:
+        problems.append(f"fps '{cells['fps']}' is not a number above 0")
+    if problems or onset is None:
+        return None, problems
+    return Annotation(
+        line,
+        ids["subject"],
+        ids["clip"],
+        data_set.emotion_name(cells["emotion"]),
+        onset,
+        None if "apex" in absent else numbers["apex"],
+        cells.get("apex", ""),
+        None if "offset" in absent else numbers["offset"],
+        whole_number(cells.get("first", "")),
+        whole_number(cells.get("second onset", "")) is not None,
+        cells.get("units", "").strip(),
+        cast(Kind, kind),
+        ids["video"],
+        fps or None,
+    ), []
+
+
+def _normal_where_valid(data_set: DataSet, cells: Mapping[str, str]) -> tuple[str, str]:
+    """(subject, clip) for a remark: normal forms where there are any, else what the cells say."""
+    subject, clip = cells["subject"], cells["clip"]
+    with suppress(ValueError):
+        subject = data_set.subject_id(subject)
+    with suppress(ValueError):
+        clip = data_set.clip_id(clip)
+    return subject, clip
+
+
+def _columns(row: Sequence[str], columns: Mapping[str, Sequence[str]]) -> Mapping[str, int]:
     headings = [re.sub(r"[^a-z0-9]", "", cell.lower()) for cell in row]
     return {
         name: next(headings.index(spelling) for spelling in spellings if spelling in headings)
-        for name, spellings in COLUMNS.items()
+        for name, spellings in columns.items()
         if any(spelling in headings for spelling in spellings)
     }

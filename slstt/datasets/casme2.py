@@ -7,17 +7,38 @@ below one root, raw is taken before selected before cropped: the crop of the pap
 import re
 from pathlib import Path
 
-from slstt.datasets.annotations import read_annotations
 from slstt.datasets.clips import Release
-from slstt.datasets.releases import ReleaseLayout, clip_folders, folder_names, is_cropped, locate, match
+from slstt.datasets.data_set import DataSet, IdForm, Tree, named
+from slstt.datasets.folders import folder_names, is_cropped
+from slstt.datasets.releases import read_native
 
-LAYOUT = ReleaseLayout(
-    dataset="casme2",
+DATA_SET = DataSet(
+    name="casme2",
     title="CASME II",
+    rate=200,
+    emotions=("happiness", "disgust", "repression", "surprise", "sadness", "fear", "others"),
+    spellings={"other": "others"},
+    subject=IdForm(named(r"(?:sub[ _-]?)?0*(\d{1,2})"), lambda found: f"sub{int(found[1]):02d}", "sub06"),
+    clip=IdForm(named(r"ep([0-9a-z_-]+)"), lambda found: f"EP{found[1].lower()}", "EP02_01f"),
+    trees=(Tree((named(r"(?P<subject>sub[ _-]?0?\d{1,2})"), named(r"(?P<clip>.*)"))),),
     example="CASME2-RAW/sub01/EP02_01f/img46.jpg",
     sheets=("CASME2-coding-20190701", "CASME2-coding-20140508", "CASME2-coding-updated", "CASME2_label_Ver_2"),
     sheet_pattern=re.compile(r"casme_?(2|ii)[ _-].*(coding|label).*\.(xlsx|xls|csv)$"),
 )
+
+_TITLES = {"raw": "raw frames", "selected": "selected raw frames", "cropped": "cropped frames"}
+
+
+def read(root: Path, annotations: Path | None = None) -> Release:
+    """The CASME II release at `root`. Raises DataError where root, layout or coding sheet are missing or unreadable."""
+    order = tuple(_TITLES)
+    return read_native(
+        DATA_SET,
+        root,
+        annotations,
+        rank=lambda folder: (order.index(kind_of(folder, root)), _older(folder, root)),
+        title=lambda folder: _TITLES[kind_of(folder, root)],
+    )
 
 
 def kind_of(folder: Path, root: Path) -> str:
@@ -25,26 +46,6 @@ def kind_of(folder: Path, root: Path) -> str:
     if is_cropped(folder, root):
         return "cropped"
     return "selected" if any("selected" in name for name in folder_names(folder, root)) else "raw"
-
-
-def read(root: Path, annotations: Path | None = None) -> Release:
-    """The CASME II release at `root`. Raises DataError where root, layout or coding sheet are missing or unreadable."""
-    order = ("raw", "selected", "cropped")
-    found = locate(
-        LAYOUT, root, annotations, rank=lambda folder: (order.index(kind_of(folder, root)), _older(folder, root))
-    )
-    rows, unusable = read_annotations("casme2", found.sheet)
-    folders, doubled, strays = clip_folders("casme2", found.folder)
-    clips, remarks = match("casme2", rows, folders, doubled)
-    kind = {"raw": "raw frames", "selected": "selected raw frames", "cropped": "cropped frames"}
-    return Release(
-        "casme2",
-        f"CASME II, {kind[kind_of(found.folder, root)]} ({found.folder})",
-        root,
-        found.sheet,
-        tuple(clips),
-        (*unusable, *remarks, *found.remarks, *strays),
-    )
 
 
 def _older(folder: Path, root: Path) -> bool:

@@ -1,15 +1,21 @@
 """One annotated clip, and the table of clips (`index.csv`) that preprocessing leaves and training reads."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast, get_args
 
 from slstt.errors import DataError
 from slstt.files import read_csv, write_csv
 
-INDEX_COLUMNS = ("dataset", "subject", "clip", "emotion", "onset", "apex", "offset", "frames", "folder")
+FIRST_INDEX_COLUMNS = ("dataset", "subject", "clip", "emotion", "onset", "apex", "offset", "frames", "folder")
+"""The columns that every `index.csv` has; older ones have no others."""
+
+INDEX_COLUMNS = (*FIRST_INDEX_COLUMNS, "action_units", "kind", "video", "fps", "split")
+
+Kind = Literal["micro", "macro"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 LONGEST_ID = 100
 """Bytes of an id in UTF-8. File systems allow 255 for a name, and files are called after a data set and a subject, or
@@ -56,13 +62,13 @@ def same_but_for_case(keys: Iterable[Sequence[str]]) -> list[tuple[Sequence[str]
 
 @dataclass(frozen=True)
 class Clip:
-    """A micro-expression clip as its data set's annotation gives it.
+    """One expression as its data set's annotation gives it.
 
     Frame numbers are those of the data set (in the frame files' names), not positions in a list.
     """
 
     dataset: str
-    """`casme2`, `samm` or `smic`."""
+    """A key of `slstt.datasets.READERS`."""
     subject: str
     """Always text: `sub01`, `006`, `s01`."""
     name: str
@@ -77,6 +83,16 @@ class Clip:
     """Where the frames lie."""
     frames: Mapping[int, Path] = field(default_factory=dict, repr=False)
     """Frame number -> file, ascending. Empty on clips read back from `index.csv`."""
+    action_units: str = ""
+    """As the sheet has them (`4+L10`, `12`), without blanks around; empty where it has none."""
+    kind: Kind = "micro"
+    video: str = ""
+    """The id of the recording that the clip lies in, whose frames `folder` then holds; empty where the clip has a
+    folder of its own."""
+    fps: float | None = None
+    """Frames a second, where the clip's own is known; None: that of its data set."""
+    split: str = ""
+    """The owners' training or test set that lists the clip (DFME: `train`, `testA`, `testB`); empty where none does."""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -97,6 +113,20 @@ class Remark:
     """One line for the user: what is wrong and what was or will be done."""
     action: Literal["failure", "flag", "ignored"]
     """failure: no flow file, `failures.csv`; flag: kept with a remark, `flags.csv`; ignored: only counted."""
+    about: Kind = "micro"
+    """The kind of expression it is about, where that matters."""
+
+
+@dataclass(frozen=True)
+class Video:
+    """A recording in which clips lie, or none."""
+
+    dataset: str
+    subject: str
+    name: str
+    """As `Clip.video` has it."""
+    folder: Path
+    """Where its frames lie."""
 
 
 @dataclass(frozen=True)
@@ -110,13 +140,35 @@ class Release:
     annotations: Path | None
     clips: tuple[Clip, ...]
     remarks: tuple[Remark, ...] = ()
+    videos: tuple[Video, ...] = ()
+    """All recordings found, those without an expression included; empty where each clip has a folder of its own."""
+
+
+def of_kinds(release: Release, kinds: Collection[Kind]) -> Release:
+    """The release with the clips of these kinds alone, and without what was said about others."""
+    clips = tuple(clip for clip in release.clips if clip.kind in kinds)
+    remarks = tuple(remark for remark in release.remarks if remark.action == "ignored" or remark.about in kinds)
+    return replace(release, clips=clips, remarks=remarks)
+
+
+def within_intervals(release: Release) -> Release:
+    """The release whose clips in recordings have the frames from onset to offset alone, not those of the whole."""
+    return replace(release, clips=tuple(_within_interval(clip) for clip in release.clips))
+
+
+def _within_interval(clip: Clip) -> Clip:
+    if not clip.video:
+        return clip
+    frames = {number: path for number, path in clip.frames.items() if clip.onset <= number <= clip.offset}
+    return replace(clip, frames=frames)
 
 
 def index_row(clip: Clip) -> tuple[str, ...]:
     """The cells of a clip in `index.csv`, in the order of INDEX_COLUMNS; an unknown apex is an empty cell."""
     apex = "" if clip.apex is None else str(clip.apex)
     place = (clip.dataset, clip.subject, clip.name, clip.emotion, str(clip.onset), apex, str(clip.offset))
-    return (*place, str(len(clip.frames)), str(clip.folder))
+    fps = "" if clip.fps is None else f"{clip.fps:g}"
+    return (*place, str(len(clip.frames)), str(clip.folder), clip.action_units, clip.kind, clip.video, fps, clip.split)
 
 
 def write_index(path: Path, clips: Iterable[Clip]) -> None:
@@ -125,18 +177,18 @@ def write_index(path: Path, clips: Iterable[Clip]) -> None:
 
 
 def read_index(path: Path) -> list[Clip]:
-    """Read `index.csv` back; `frames` stays empty.
+    """Read `index.csv` back; `frames` stays empty. An older one without the later columns is read as well.
 
     Raises DataError with every row that cannot be used: an id that cannot name a file, a clip listed twice (also in
-    other capitals), a frame that is no whole number, a cell that runs over several lines.
+    other capitals), a frame that is no whole number, an unknown kind, a cell that runs over several lines.
     """
     clips, problems, seen = [], [], set()
-    for line, row in enumerate(read_csv(path, INDEX_COLUMNS, one_line=True), start=2):
+    for line, row in enumerate(read_csv(path, FIRST_INDEX_COLUMNS, one_line=True), start=2):
         where, key = f"{path}: line {line}", (row["dataset"], row["subject"], row["clip"])
         if wrong := key_problems(key):
             problems += [f"{where}: {problem}; correct it or run slstt-preprocess again" for problem in wrong]
             continue
-        if "\0" in row["emotion"] + row["folder"]:
+        if any("\0" in cell for cell in row.values()):
             problems.append(f"{where} ({' '.join(key)}): a cell holds a NUL character; correct it")
             continue
         numbers = {name: _frame_number(row[name]) for name in ("onset", "apex", "offset")}
@@ -144,10 +196,17 @@ def read_index(path: Path) -> list[Clip]:
         if onset is None or offset is None or (numbers["apex"] is None and row["apex"]):
             problems.append(f"{where} ({' '.join(key)}): onset, apex and offset are whole numbers")
             continue
+        kind, fps = row.get("kind") or "micro", frame_rate(row.get("fps", ""))
+        if kind not in KINDS or fps is None:
+            problems.append(f"{where} ({' '.join(key)}): kind is one of {', '.join(KINDS)}, fps a number above 0")
+            continue
         if key in seen:
             problems.append(f"{where}: clip {' '.join(key)} is listed twice")
         seen.add(key)
-        clips.append(Clip(*key, row["emotion"], onset, numbers["apex"], offset, Path(row["folder"])))
+        units, video, split = (row.get(name, "") for name in ("action_units", "video", "split"))
+        numbered = Clip(*key, row["emotion"], onset, numbers["apex"], offset, Path(row["folder"]))
+        more = {"action_units": units, "kind": cast(Kind, kind), "video": video, "fps": fps or None, "split": split}
+        clips.append(replace(numbered, **more))
     problems += [
         f"{path}: clips {' '.join(one)} and {' '.join(other)} differ in capitals only; keep one row"
         for one, other in same_but_for_case(clip.key for clip in clips)
@@ -159,6 +218,13 @@ def read_index(path: Path) -> list[Clip]:
 
 def _frame_number(text: str) -> int | None:
     return int(text) if re.fullmatch(r"\s*[+-]?\d{1,12}\s*", text, re.ASCII) else None
+
+
+def frame_rate(text: str) -> float | None:
+    """The number in the cell, 0 where it is empty; None where it is no frame rate."""
+    if not text.strip():
+        return 0.0
+    return float(text) if re.fullmatch(r"\s*\d{1,6}(\.\d{1,9})?\s*", text, re.ASCII) and float(text) > 0 else None
 
 
 def name_of(key: Sequence[str]) -> str:

@@ -16,7 +16,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from slstt.datasets.annotations import clip_id, dataset_of, subject_id
+from slstt.datasets import casme2, samm, smic
+from slstt.datasets.data_set import DataSet
 from slstt.errors import DataError
 from slstt.files import read_csv
 
@@ -100,7 +101,19 @@ def picture_key(name: str) -> MapKey:
     if not underscore:
         raise ValueError(f"'{name}' is not <subject>_<clip>.png")
     dataset = dataset_of(subject)
-    return dataset, subject_id(dataset, subject), clip_id(dataset, clip)
+    return dataset.name, dataset.subject_id(subject), dataset.clip_id(clip)
+
+
+def dataset_of(subject: str) -> DataSet:
+    """The data set told from a subject's name: `sub..` CASME II, `s..` SMIC, digits SAMM. Raises ValueError."""
+    name = subject.strip().lower()
+    if name.startswith("sub"):
+        return casme2.DATA_SET
+    if name.startswith("s"):
+        return smic.DATA_SET
+    if name.isascii() and name.isdigit():
+        return samm.DATA_SET
+    raise ValueError(f"'{subject}' is no subject of CASME II (sub01), SMIC (s01) or SAMM (006)")
 
 
 def _flat(root: Path, table: Path, problems: list[str]) -> Iterator[tuple[MapKey, str, Path]]:
@@ -114,9 +127,10 @@ def _flat(root: Path, table: Path, problems: list[str]) -> Iterator[tuple[MapKey
     for number, row in enumerate(read_csv(table, ("dataset", "subject", "clip", "label"), one_line=True), start=2):
         dataset, label = row["dataset"].strip().lower(), row["label"].strip().lower()
         try:
-            if dataset_of(row["subject"]) != dataset:
+            told = dataset_of(row["subject"])
+            if told.name != dataset:
                 raise ValueError(f"subject '{row['subject']}' is not of data set '{dataset}'")
-            key = (dataset, subject_id(dataset, row["subject"]), clip_id(dataset, row["clip"]))
+            key = (dataset, told.subject_id(row["subject"]), told.clip_id(row["clip"]))
         except ValueError as error:
             problems.append(f"{table} line {number}: {error}")
             continue

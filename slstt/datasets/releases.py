@@ -1,248 +1,115 @@
-"""Folders of a release: subjects, coding sheets, frames by number (`006_05562.jpg`), and rows matched with folders."""
+"""One data set under a root: its frames and its coding sheet found, and the sheet's rows matched with the folders."""
 
-import os
-import re
-import stat
-import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from slstt.datasets.annotations import DATASETS, EMOTIONS, Annotation, clip_id, is_subject_folder, subject_id
-from slstt.datasets.clips import Clip, Remark
-from slstt.datasets.worksheets import FORMATS
+from slstt.datasets.annotations import Annotation, read_annotations
+from slstt.datasets.clips import Clip, Release, Remark, Video
+from slstt.datasets.data_set import DataSet, Tree
+from slstt.datasets.folders import (
+    DEPTH,
+    FolderKey,
+    FrameFolders,
+    Survey,
+    frame_folders,
+    frames_in,
+    pick_sheet,
+    survey,
+)
 from slstt.errors import DataError
 
-PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
-
-DEPTH = 4
-"""How far below `--root` subjects are looked for (`SMIC-E_raw image/HS_long/SMIC-HS-E/HS/s01` is the deepest known)."""
-
-PARENTS = 3
-"""How far above `--root` a coding sheet is looked for, when `--root` is an inner folder."""
+Rows = tuple[list[Annotation], list[Remark]]
+"""What a sheet says, and remarks on rows that cannot be used."""
 
 
-@dataclass(frozen=True)
-class Survey:
-    """What lies under a root, without looking into the subjects."""
+def read_native(
+    data_set: DataSet,
+    root: Path,
+    annotations: Path | None,
+    *,
+    rank: Callable[[Path], Any] = lambda folder: 0,
+    title: Callable[[Path], str] = lambda folder: "",
+    rows: "Callable[[LocatedRelease, FrameFolders], Rows] | None" = None,
+    folders: Callable[[FrameFolders], FrameFolders] = lambda found: found,
+) -> Release:
+    """The release of `data_set` at `root`: what nearly all readers do.
 
-    parents: tuple[Path, ...]
-    """Folders that hold subject folders, nearest the root first."""
-    sheets: tuple[Path, ...]
-    """Spreadsheets and csv files at or below the root, then in the folders above it."""
-    unnamed: tuple[Path, ...] = ()
-    """Folders that hold a file or folder whose name is not UTF-8; such are not looked at."""
-
-
-def survey(dataset: str, root: Path) -> Survey:
-    """Look through `root` for subjects of `dataset` and for spreadsheets.
-
-    Raises DataError where `root` is missing, is a file, or is empty.
+    Finds the frames (the folder of lowest `rank`) and the coding sheet, reads the sheet (`rows`, else
+    `read_annotations`), finds the folders of frames (`folders` may correct them) and matches the two. `title` of the
+    folder stands behind the data set's own title. Raises DataError where root, frames or sheet are missing or
+    unreadable.
     """
-    _check_root(root)
-    parents, sheets, unnamed, level, seen = [], [], [], [root], set()
-    for _ in range(DEPTH + 1):
-        below = []
-        for folder in level:
-            if not os.access(folder, os.R_OK | os.X_OK):
-                continue  # e.g. lost+found; the subjects' own folders must be readable
-            place = folder.stat()
-            if (place.st_dev, place.st_ino) in seen:
-                continue  # a link back to a folder above or beside
-            seen.add((place.st_dev, place.st_ino))
-            if any(not _is_text(entry.name) for entry in _scan(folder)):
-                unnamed.append(folder)
-            inner = subfolders(folder)
-            subjects = [path for path in inner if is_subject_folder(dataset, path.name)]
-            if any(subfolders(subject) for subject in subjects):
-                parents.append(folder)
-            sheets += _sheets_in(folder)
-            below += [path for path in inner if path not in subjects]
-        level = below
-    above = [folder for folder in list(root.resolve().parents)[:PARENTS] if os.access(folder, os.R_OK | os.X_OK)]
-    sheets += [sheet for folder in above for sheet in _sheets_in(folder)]
-    return Survey(tuple(parents), tuple(sheets), tuple(unnamed))
-
-
-def _check_root(root: Path) -> None:
-    """Raise DataError where `root` is missing, no folder, empty, or called what no table can hold."""
-    if not _is_text(str(root)):
-        raise DataError(f"{str(root)!a}: the path holds control characters or is not UTF-8; rename the folder")
-    try:
-        mode = root.stat().st_mode
-    except FileNotFoundError as error:
-        raise DataError(f"{root}: no such folder; --root must point at the data set") from error
-    except OSError as error:
-        raise DataError(f"{root}: cannot be read ({error.strerror}); --root must point at the data set") from error
-    if not stat.S_ISDIR(mode):
-        raise DataError(f"{root}: is a file; --root must point at the data set's folder")
-    if not _entries(root):
-        raise DataError(f"{root}: the folder is empty; --root must point at the data set")
-
-
-def similar_data_set(root: Path, dataset: str) -> str | None:
-    """Another data set whose subject folders lie under `root`, for the error that says so."""
-    others = (other for other in DATASETS if other != dataset)
-    return next((other for other in others if survey(other, root).parents), None)
-
-
-def subfolders(folder: Path) -> list[Path]:
-    """The folders inside `folder`, by name; hidden ones and archive leftovers (`__MACOSX`) left out.
-
-    Raises DataError where `folder` may not be read.
-    """
-    return [
-        folder / e.name
-        for e in _entries(folder)
-        if _leads_to(e, os.DirEntry.is_dir) and not e.name.startswith((".", "__", "$", "@"))
-    ]
-
-
-def frames_in(folder: Path) -> tuple[dict[int, Path], list[Path]]:
-    """(frame number -> file, ascending; further files with a number already taken).
-
-    The number is the integer that ends the file's stem, so zero padding and what stands before it do not matter:
-    `img46.jpg`, `reg_img46.jpg`, `006_05562.jpg`, `image559740.bmp`. Files of other kinds, hidden files and copies
-    (`img46 (1).jpg`) are not frames, nor is a link that leads nowhere or round in circles. Raises DataError where
-    `folder` may not be read.
-    """
-    names = [
-        e.name for e in _entries(folder) if not e.name.startswith((".", "~")) and _leads_to(e, os.DirEntry.is_file)
-    ]
-    frames, doubled = {}, []
-    for name in names:
-        stem, _, suffix = name.rpartition(".")
-        number = re.search(r"[0-9]+$", stem)
-        if f".{suffix.lower()}" not in PICTURES or not number:
-            continue
-        if int(number[0]) in frames:
-            doubled.append(folder / name)
-        else:
-            frames[int(number[0])] = folder / name
-    return dict(sorted(frames.items())), doubled
-
-
-def folder_names(folder: Path, root: Path) -> tuple[str, ...]:
-    """Lower-case names from below `root` down to `folder`; the root's own name where they are the same folder."""
-    return tuple(name.lower() for name in folder.relative_to(root).parts) or (root.resolve().name.lower(),)
-
-
-def is_cropped(folder: Path, root: Path) -> bool:
-    """Whether the subjects in `folder` are a cropped release: the folder says so, or frames are called `reg_...`."""
-    return any("crop" in name for name in folder_names(folder, root)) or next(_pictures_below(folder), "").startswith(
-        "reg_"
+    found = locate(data_set, root, annotations, rank)
+    there = folders(frame_folders(data_set, found.folder, found.tree))
+    if rows is None:
+        assert found.sheet is not None  # a data set without sheets says how its rows come
+        coded, unusable = read_annotations(data_set, found.sheet)
+    else:
+        coded, unusable = rows(found, there)
+    clips, remarks = match(data_set, coded, there)
+    kind = title(found.folder) or found.tree.title
+    videos = sorted(there.folders.items()) if any("video" in p.groupindex for p in found.tree.levels) else ()
+    return Release(
+        data_set.name,
+        f"{data_set.title}{f', {kind}' if kind else ''} ({found.folder})",
+        root,
+        found.sheet,
+        tuple(clips),
+        (*unusable, *remarks, *found.remarks, *there.remarks),
+        tuple(Video(data_set.name, subject, name, folder) for (subject, name), folder in videos),
     )
-
-
-def pick_sheet(sheets: Iterable[Path], pattern: re.Pattern[str], preferred: Iterable[str]) -> tuple[Path | None, list]:
-    """(the coding sheet to use, further sheets that fit as well) among `sheets`, by file name.
-
-    Names are compared without case; `preferred` stems come first, in their order, then the nearest to the root.
-    """
-    order = [name.lower() for name in preferred]
-    fitting = [path for path in dict.fromkeys(sheets) if pattern.match(path.name.lower())]
-    fitting.sort(key=lambda path: order.index(path.stem.lower()) if path.stem.lower() in order else len(order))
-    return (fitting[0], fitting[1:]) if fitting else (None, [])
-
-
-def by_id(found: Iterable[tuple[tuple[str, str], Path]]) -> tuple[dict[tuple[str, str], Path], Mapping[Path, Path]]:
-    """((subject, clip) -> folder, doubled folder -> the one used) for folders whose normal ids may coincide."""
-    folders, doubled = {}, {}
-    for key, folder in found:
-        if key in folders:
-            doubled[folder] = folders[key]
-        else:
-            folders[key] = folder
-    return folders, doubled
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What lies in `folder`, by name, without names that are not UTF-8: no table and no page could hold them."""
-    return [entry for entry in _scan(folder) if _is_text(entry.name)]
-
-
-def _is_text(name: str) -> bool:
-    return not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name)
-
-
-def _leads_to(entry: os.DirEntry[str], kind: Callable[[os.DirEntry[str]], bool]) -> bool:
-    """Whether the entry is a file or folder; no for a link that goes round in circles."""
-    try:
-        return kind(entry)
-    except OSError:
-        return False
-
-
-def _scan(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be read ({error.strerror}); allow it or move it away") from error
-
-
-def _sheets_in(folder: Path) -> list[Path]:
-    return [
-        folder / e.name
-        for e in _entries(folder)
-        if e.name.lower().endswith(FORMATS) and not e.name.startswith((".", "~")) and _leads_to(e, os.DirEntry.is_file)
-    ]
-
-
-def _pictures_below(folder: Path) -> Iterator[str]:
-    for _, inner, names in os.walk(folder):
-        inner.sort()
-        yield from sorted(name for name in names if name.lower().endswith(tuple(PICTURES)) and name[0] != ".")
-
-
-@dataclass(frozen=True)
-class ReleaseLayout:
-    """How one data set is laid out, as far as finding it needs."""
-
-    dataset: str
-    title: str
-    example: str
-    """A frame's path below the root, for error messages."""
-    sheets: tuple[str, ...]
-    """Stems of the coding sheets in circulation, the one to prefer first."""
-    sheet_pattern: re.Pattern[str]
-    """Fits the lower-case file name of any coding sheet, listed above or not."""
 
 
 @dataclass(frozen=True)
 class LocatedRelease:
     """Where the frames and the coding sheet lie, and what else was there."""
 
+    root: Path
     folder: Path
-    """Holds the subject folders."""
-    sheet: Path
+    """Below it begins the tree of frames."""
+    tree: Tree
+    sheet: Path | None
+    """None in a data set without sheets, where none was given."""
+    sheets: tuple[Path, ...]
+    """All spreadsheets at, below and above the root."""
     remarks: tuple[Remark, ...]
     """Further releases and sheets, not used."""
 
 
-def locate(layout: ReleaseLayout, root: Path, annotations: Path | None, rank: Callable[[Path], Any]) -> LocatedRelease:
+def locate(
+    data_set: DataSet, root: Path, annotations: Path | None, rank: Callable[[Path], Any] = lambda folder: 0
+) -> LocatedRelease:
     """Find the frames (the folder of lowest `rank`) and the coding sheet of a data set.
 
-    Raises DataError that lists all of: root missing or empty, no subjects below it, no coding sheet.
+    Raises DataError that lists all of: root missing or empty, no frames below it, no coding sheet.
     """
-    found = survey(layout.dataset, root)
+    found = survey(data_set, root)
     problems = []
-    folders = sorted(found.parents, key=lambda folder: (rank(folder), len(folder.parts), folder))
+    folders = sorted(found.parents, key=lambda folder: (rank(folder), _order(data_set, found, folder)))
     if not folders:
-        problems.append(no_subjects(layout, root))
-    sheet, further = (annotations, []) if annotations else pick_sheet(found.sheets, layout.sheet_pattern, layout.sheets)
-    if sheet is None:
-        problems.append(no_sheet(layout, root, found))
-    else:
-        problems += _sheet_problems(sheet)
-    if problems or sheet is None:
+        problems.append(no_frames(data_set, root))
+    sheet, further = (
+        (annotations, []) if annotations else pick_sheet(found.sheets, data_set.sheet_pattern, data_set.sheets)
+    )
+    if sheet is not None:
+        problems += sheet_problems(sheet)
+    elif data_set.sheets:
+        problems.append(no_sheet(data_set, root, found))
+    if problems:
         raise DataError(*problems)
     unused = [("other_release", path) for path in folders[1:]] + [("other_sheet", path) for path in further]
     remarks = [
-        Remark(layout.dataset, "", "", kind, f"{path} found as well; not used", "ignored") for kind, path in unused
+        Remark(data_set.name, "", "", kind, f"{path} found as well; not used", "ignored") for kind, path in unused
     ]
-    return LocatedRelease(folders[0], sheet, (*remarks, *unnamed_remarks(layout.dataset, found)))
+    remarks += unnamed_remarks(data_set.name, found)
+    return LocatedRelease(root, folders[0], found.parents[folders[0]], sheet, tuple(found.sheets), tuple(remarks))
+
+
+def _order(data_set: DataSet, found: Survey, folder: Path) -> tuple[int, int, Path]:
+    """The data set's own order of its trees, then the nearest to the root."""
+    return data_set.trees.index(found.parents[folder]), len(folder.parts), folder
 
 
 def unnamed_remarks(dataset: str, found: Survey) -> list[Remark]:
@@ -251,7 +118,8 @@ def unnamed_remarks(dataset: str, found: Survey) -> list[Remark]:
     return [Remark(dataset, "", "", "unreadable_name", f"{path} {reason}", "ignored") for path in found.unnamed]
 
 
-def _sheet_problems(sheet: Path) -> list[str]:
+def sheet_problems(sheet: Path) -> list[str]:
+    """Why a coding sheet cannot be read, before it is opened."""
     try:
         sheet.stat()
     except FileNotFoundError:
@@ -262,79 +130,97 @@ def _sheet_problems(sheet: Path) -> list[str]:
     return [] if sheet.is_file() else [f"{sheet}: no such coding sheet (--annotations)"]
 
 
-def no_subjects(layout: ReleaseLayout, root: Path) -> str:
-    """The error line for a root without subjects of the data set."""
-    other = similar_data_set(root, layout.dataset)
+def no_frames(data_set: DataSet, root: Path) -> str:
+    """The error line for a root without frames of the data set."""
+    other = _looks_like(data_set, root)
     hint = f"; its folders look like --dataset {other}" if other else ""
-    return f"{root}: no {layout.title} frames within {DEPTH} levels (expected e.g. {layout.example}){hint}"
+    return f"{root}: no {data_set.title} frames within {DEPTH} levels (expected e.g. {data_set.example}){hint}"
 
 
-def no_sheet(layout: ReleaseLayout, root: Path, found: Survey) -> str:
+def _looks_like(data_set: DataSet, root: Path) -> str | None:
+    """Another data set of which folders of frames lie under `root`, for the error that says so."""
+    from slstt.datasets import DATASETS  # the list of all, which imports every reader
+
+    for other in DATASETS.values():
+        parents = survey(other, root).parents if other is not data_set else {}
+        if any(frame_folders(other, folder, tree).folders for folder, tree in parents.items()):
+            return other.name
+    return None
+
+
+def no_sheet(data_set: DataSet, root: Path, found: Survey) -> str:
     """The error line for a root without a coding sheet."""
     seen = f"; other tables there: {', '.join(path.name for path in found.sheets[:5])}" if found.sheets else ""
     return (
-        f"{root}: no {layout.title} coding sheet at, below or above it (expected e.g. {layout.sheets[0]}.xlsx); "
+        f"{root}: no {data_set.title} coding sheet at, below or above it (expected e.g. {data_set.sheets[0]}.xlsx); "
         f"give it with --annotations FILE{seen}"
     )
 
 
-def clip_folders(dataset: str, parent: Path) -> tuple[dict[tuple[str, str], Path], Mapping[Path, Path], list[Remark]]:
-    """((subject, clip) -> folder, doubled folders, remarks on other folders) of `<parent>/<subject>/<clip>`."""
-    found, strays = [], []
-    for subject_folder in subfolders(parent):
-        if not is_subject_folder(dataset, subject_folder.name):
-            continue
-        subject = subject_id(dataset, subject_folder.name)
-        for folder in subfolders(subject_folder):
-            try:
-                found.append(((subject, clip_id(dataset, folder.name)), folder))
-            except ValueError:
-                strays.append(
-                    Remark(dataset, subject, folder.name, "stray_folder", f"{folder} is no clip; ignored", "ignored")
-                )
-    return *by_id(found), strays
-
-
-ClipKey = tuple[str, str]
-"""(subject, clip), in normal form."""
-
-
-def match(
-    dataset: str, annotations: Iterable[Annotation], folders: Mapping[ClipKey, Path], doubled: Mapping[Path, Path]
-) -> tuple[list[Clip], list[Remark]]:
+def match(data_set: DataSet, annotations: Iterable[Annotation], there: FrameFolders) -> tuple[list[Clip], list[Remark]]:
     """One clip per annotated folder with an onset frame; a remark for everything else.
 
     Nothing is dropped in silence: each row ends as a clip or as a remark with action `failure`, each folder without a
     row as one with action `ignored`. An apex that is unknown or outside onset..offset is left as the sheet has it.
     """
+    dataset, folders = data_set.name, there.folders
     remarks = [
         Remark(dataset, *_normal_key(folders, used), "duplicate_folder", f"{folder} not used, {used} is", "flag")
-        for folder, used in doubled.items()
+        for folder, used in there.doubled.items()
     ]
-    rows: dict[ClipKey, list[Annotation]] = {}
+    rows: dict[FolderKey, list[Annotation]] = {}
     for annotation in annotations:
         rows.setdefault((annotation.subject, annotation.clip), []).append(annotation)
-    clips = []
+    clips, wanted, read = [], set(), _FrameLists()
     for key, same in rows.items():
+        row = same[0]
+        wanted |= {one.place for one in same}
         lines = " and ".join(str(row.line) for row in same)
         if any(_content(row) != _content(same[0]) for row in same):
             reason = f"rows {lines} of the sheet differ; keep the one that holds"
-            remarks.append(Remark(dataset, *key, "duplicate_row", reason, "failure"))
+            remarks.append(Remark(dataset, *key, "duplicate_row", reason, "failure", row.kind))
             continue
         if len(same) > 1:
-            remarks.append(
-                Remark(dataset, *key, "duplicate_row", f"rows {lines} of the sheet are equal; used once", "flag")
-            )
-        clip, noticed = _clip(dataset, same[0], folders.get(key))
+            reason = f"rows {lines} of the sheet are equal; used once"
+            remarks.append(Remark(dataset, *key, "duplicate_row", reason, "flag", row.kind))
+        clip, noticed = _clip(data_set, row, folders.get(row.place), read)
         remarks += noticed
         if clip is not None:
             clips.append(clip)
     remarks += [
         Remark(dataset, *key, "folder_without_row", f"{folder} has no row in the sheet; ignored", "ignored")
         for key, folder in folders.items()
-        if key not in rows
+        if key not in wanted
     ]
     return sorted(clips, key=lambda clip: clip.key), remarks
+
+
+class _FrameLists:
+    """The frames of each folder or video, listed once: several clips may lie in one recording."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[dict[int, Path], list[Path], float | None]] = {}
+        self._problems: dict[Path, str] = {}
+
+    def __getitem__(self, place: Path) -> tuple[dict[int, Path], list[Path], float | None]:
+        """(number -> file, further files of a number, the frame rate of a video)."""
+        if place not in self._known:
+            self._known[place] = self._of_video(place) if not place.is_dir() else (*frames_in(place), None)
+        return self._known[place]
+
+    def problem(self, place: Path) -> str:
+        """Why there are no frames."""
+        return self._problems.get(place, f"{place} holds no frame (a picture whose name ends in a number)")
+
+    def _of_video(self, path: Path) -> tuple[dict[int, Path], list[Path], float | None]:
+        from slstt.video import look_into  # PyAV, which few data sets need
+
+        try:
+            content = look_into(path)
+        except DataError as error:
+            self._problems[path] = str(error)
+            return {}, [], None
+        return dict.fromkeys(range(content.count), path), [], content.rate
 
 
 def apex_remark(dataset: str, subject: str, name: str, onset: int, apex: int, offset: int) -> Remark | None:
@@ -361,23 +247,38 @@ def ranges(numbers: Iterable[int]) -> str:
     return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in spans)
 
 
-def _clip(dataset: str, row: Annotation, folder: Path | None) -> tuple[Clip | None, list[Remark]]:
+def _clip(
+    data_set: DataSet, row: Annotation, folder: Path | None, read: _FrameLists
+) -> tuple[Clip | None, list[Remark]]:
+    dataset = data_set.name
+
     def remark(kind: str, reason: str) -> Remark:
-        return Remark(dataset, row.subject, row.clip, kind, reason, "flag")
+        return Remark(dataset, row.subject, row.clip, kind, reason, "flag", row.kind)
 
     def failure(kind: str, reason: str) -> tuple[None, list[Remark]]:
-        return None, [Remark(dataset, row.subject, row.clip, kind, reason, "failure")]
+        return None, [Remark(dataset, row.subject, row.clip, kind, reason, "failure", row.kind)]
 
     if folder is None:
-        return failure("no_folder", f"{row.source} has no folder of frames")
-    frames, doubled = frames_in(folder)
+        where = f" ({row.video})" if row.video else ""
+        return failure("no_folder", f"{row.source} has no folder of frames{where}")
+    frames, doubled, rate = read[folder]
     if not frames:
-        return failure("no_frames", f"{folder} holds no frame (a picture whose name ends in a number)")
+        return failure("no_frames", read.problem(folder))
+    remarks = []
+    if row.offset is None:
+        row, noticed = _with_offset(row, frames)
+        if noticed is None:
+            return failure("no_offset", f"{row.source} gives neither apex nor offset")
+        remarks.append(remark("offset_missing", noticed))
+    assert row.offset is not None
     if row.onset >= row.offset:
         relation = "after" if row.onset > row.offset else "at"
         reason = f"by {row.source}, onset {row.onset} is not before offset {row.offset}"
         return failure(f"onset_{relation}_offset", reason)
-    onset, apex, offset, remarks = row.onset, row.apex, row.offset, []
+    onset, apex, offset = row.onset, row.apex, row.offset
+    if row.video and onset == 0 and min(frames) == 1:
+        onset = 1
+        remarks.append(remark("onset_at_0", "the sheet's onset is 0 and frames are counted from 1; frame 1 is taken"))
     if onset not in frames and row.first is not None:
         # Some copies of SMIC-E-HS number a long clip's frames from its start; the sheet keeps the camera's count.
         shift = row.first - min(frames)
@@ -397,9 +298,11 @@ def _clip(dataset: str, row: Annotation, folder: Path | None) -> tuple[Clip | No
     if apex is None:
         remarks.append(remark("apex_missing", f"the sheet gives no apex ('{row.apex_text}')"))
     elif noticed := apex_remark(dataset, row.subject, row.clip, onset, apex, offset):
-        remarks.append(noticed)
-    if row.emotion not in EMOTIONS[dataset]:
-        reason = f"emotion '{row.emotion}' is none of {', '.join(EMOTIONS[dataset])}; kept, but in no protocol"
+        remarks.append(replace(noticed, about=row.kind))
+    unknown = row.emotion not in data_set.emotions if data_set.emotions else not row.emotion
+    if unknown and not (row.kind == "macro" and not row.emotion):
+        given = f"emotion '{row.emotion}'" if row.emotion else "no emotion is given: it"
+        reason = f"{given} is none of {', '.join(data_set.emotions) or 'any'}; kept, but in no protocol"
         remarks.append(remark("unknown_emotion", reason))
     if doubled:
         names = ", ".join(path.name for path in doubled)
@@ -407,12 +310,31 @@ def _clip(dataset: str, row: Annotation, folder: Path | None) -> tuple[Clip | No
     if row.second:
         reason = f"{row.source} lists a further expression in the same clip; the first one is used"
         remarks.append(remark("second_expression", reason))
-    return Clip(dataset, row.subject, row.clip, row.emotion, onset, apex, offset, folder, frames), remarks
+    clip = Clip(dataset, row.subject, row.clip, row.emotion, onset, apex, offset, folder, frames)
+    return replace(
+        clip, action_units=row.units, kind=row.kind, video=row.video, fps=row.fps or rate, split=row.split
+    ), remarks
+
+
+def _with_offset(row: Annotation, frames: Mapping[int, Path]) -> tuple[Annotation, str | None]:
+    """The row with an offset where its sheet has none, and what was taken; None where nothing can be.
+
+    A folder of its own ends with the expression. In a recording the expression is taken to fall as long as it rose,
+    as programs of the field do.
+    """
+    if not row.video:
+        return replace(row, offset=max(frames)), f"the sheet gives no offset; the last frame {max(frames)} is taken"
+    if row.apex is None:
+        return row, None
+    offset = min(row.apex + max(0, row.apex - row.onset), max(frames))
+    return replace(
+        row, offset=offset
+    ), f"the sheet gives no offset; {offset}, as far behind the apex as the onset is before it, is taken"
 
 
 def _content(row: Annotation) -> tuple[object, ...]:
-    return (row.emotion, row.onset, row.apex, row.offset)
+    return (row.emotion, row.onset, row.apex, row.offset, row.kind, row.video)
 
 
-def _normal_key(folders: Mapping[ClipKey, Path], used: Path) -> ClipKey:
+def _normal_key(folders: Mapping[FolderKey, Path], used: Path) -> FolderKey:
     return next(key for key, folder in folders.items() if folder == used)

@@ -13,27 +13,33 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from slstt.datasets.annotations import EMOTIONS, Annotation, clip_id, is_subject_folder, read_annotations, subject_id
+from slstt.datasets.annotations import Annotation, read_annotations
 from slstt.datasets.clips import Release, Remark
-from slstt.datasets.releases import (
-    ClipKey,
-    ReleaseLayout,
-    by_id,
-    frames_in,
-    is_cropped,
-    match,
-    no_sheet,
-    no_subjects,
-    pick_sheet,
-    subfolders,
-    survey,
-    unnamed_remarks,
-)
+from slstt.datasets.data_set import DataSet, IdForm, Tree, named
+from slstt.datasets.folders import FolderKey, FrameFolders, by_id, frames_in, is_cropped, pick_sheet, subfolders, survey
+from slstt.datasets.releases import match, no_frames, no_sheet, unnamed_remarks
 from slstt.errors import DataError
 
-LAYOUT = ReleaseLayout(
-    dataset="smic",
+_SUBJECT = named(r"(?P<subject>s\d{1,2})")
+_CLIP = named(r"(?P<clip>.*)")
+_EMOTION = named(r"negative|positive|surprise")
+
+DATA_SET = DataSet(
+    name="smic",
     title="SMIC-HS",
+    rate=100,
+    emotions=("negative", "positive", "surprise"),
+    subject=IdForm(named(r"s?0*(\d{1,2})"), lambda found: f"s{int(found[1]):02d}", "s06"),
+    clip=IdForm(
+        named(r"s?0*(\d{1,2})_(ne|po|sur)_0*(\d{1,3})"),
+        lambda found: f"s{int(found[1]):02d}_{found[2].lower()}_{int(found[3]):02d}",
+        "s01_ne_01",
+    ),
+    trees=(
+        Tree((_SUBJECT, named("micro"), _EMOTION, _CLIP)),
+        Tree((_SUBJECT, _EMOTION, _CLIP)),
+        Tree((_SUBJECT, _CLIP)),
+    ),
     example="SMIC_all_raw/HS/s1/micro/negative/s1_ne_01/image559740.bmp",
     sheets=("SMIC-HS-E_annotation", "SMIC-HS-E_annotation_2019"),
     sheet_pattern=re.compile(r"smic[ _-]hs[ _-]e[ _-]annotation.*\.(xlsx|xls|csv)$"),
@@ -48,22 +54,22 @@ def read(root: Path, annotations: Path | None = None) -> Release:
 
     Raises DataError where root or layout are missing, or the sheet of the extended set.
     """
-    found = survey("smic", root)
+    found = survey(DATA_SET, root)
     cameras = [folder for folder in found.parents if _other_camera(folder, root)]
     parents = [folder for folder in found.parents if folder not in cameras]
     if not parents:
         if cameras:
             raise DataError(f"{root}: holds another camera of SMIC only (NIR or VIS); point --root at the HS release")
-        raise DataError(no_subjects(LAYOUT, root))
+        raise DataError(no_frames(DATA_SET, root))
     trees = {folder: _Tree(folder) for folder in parents}
     order = ("raw", "cropped", "extended")
     parents.sort(key=lambda folder: (order.index(_kind(trees[folder], root)), len(folder.parts), folder))
     tree, kind = trees[parents[0]], _kind(trees[parents[0]], root)
     sheet, further = annotations, []
     if kind == "extended" and sheet is None:
-        sheet, further = pick_sheet(found.sheets, LAYOUT.sheet_pattern, LAYOUT.sheets)
+        sheet, further = pick_sheet(found.sheets, DATA_SET.sheet_pattern, DATA_SET.sheets)
         if sheet is None:
-            raise DataError(no_sheet(LAYOUT, root, found))
+            raise DataError(no_sheet(DATA_SET, root, found))
     remarks = [
         Remark(
             "smic",
@@ -84,9 +90,9 @@ def read(root: Path, annotations: Path | None = None) -> Release:
     if sheet is None:
         rows = [_row_from(key, folder, emotions[folder]) for key, folder in folders.items()]
     else:
-        rows, unusable = read_annotations("smic", sheet)
-        rows = [replace(row, apex=(row.onset + row.offset) // 2) if row.apex is None else row for row in rows]
-    clips, noticed = match("smic", rows, folders, doubled)
+        rows, unusable = read_annotations(DATA_SET, sheet)
+        rows = [replace(row, apex=_middle(row)) if row.apex is None else row for row in rows]
+    clips, noticed = match(DATA_SET, rows, FrameFolders(folders, doubled, ()))
     title = {
         "raw": "SMIC-HS, raw frames",
         "cropped": "SMIC-HS, cropped frames",
@@ -107,21 +113,21 @@ class _Tree:
 
     def __init__(self, parent: Path) -> None:
         self.parent = parent
-        self.found: list[tuple[ClipKey, Path, str]] = []
+        self.found: list[tuple[FolderKey, Path, str]] = []
         """((subject, clip), folder, emotion by the folder's name or else the clip's)."""
         self.remarks: list[Remark] = []
         self.flat = False
         """Some clips lie directly in their subject's folder, as in the extended set."""
         for folder in subfolders(parent):
-            if is_subject_folder("smic", folder.name):
-                self._subject(subject_id("smic", folder.name), folder)
+            if _SUBJECT.fullmatch(folder.name):
+                self._subject(DATA_SET.subject_id(folder.name), folder)
 
     def _subject(self, subject: str, folder: Path) -> None:
         for inner in subfolders(folder):
             name = inner.name.lower()
             if name == "micro":
                 self._subject(subject, inner)
-            elif name in EMOTIONS["smic"]:
+            elif name in DATA_SET.emotions:
                 for clip in subfolders(inner):
                     self._clip(subject, clip, name)
             elif name in ("non_micro", "non-micro", "nonmicro"):
@@ -132,7 +138,7 @@ class _Tree:
 
     def _clip(self, subject: str, folder: Path, emotion: str | None) -> bool:
         try:
-            name = clip_id("smic", folder.name)
+            name = DATA_SET.clip_id(folder.name)
         except ValueError:
             reason = f"{folder} is no clip; ignored"
             self.remarks.append(Remark("smic", subject, folder.name, "stray_folder", reason, "ignored"))
@@ -145,13 +151,17 @@ class _Tree:
         return True
 
 
-def _row_from(key: ClipKey, folder: Path, emotion: str) -> Annotation:
+def _row_from(key: FolderKey, folder: Path, emotion: str) -> Annotation:
     """Onset, apex and offset are the first, middle and last frame; an empty folder gives 0, which no frame has."""
     numbers = list(frames_in(folder)[0]) or [0]
     onset, offset = numbers[0], numbers[-1]
     middle = (onset + offset) // 2
     apex = min(numbers, key=lambda number: (abs(number - middle), number))
     return Annotation(None, *key, emotion, onset, apex, str(apex), offset)
+
+
+def _middle(row: Annotation) -> int | None:
+    return None if row.offset is None else (row.onset + row.offset) // 2
 
 
 def _kind(tree: _Tree, root: Path) -> str:

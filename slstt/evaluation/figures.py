@@ -126,6 +126,20 @@ def subjects_figure(per_subject: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
+def units_figure(per_unit: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Binary F1 (bar) and macro F1 (mark) of each action unit; below each the number of clips that show it."""
+    figure = Figure(figsize=(min(11.0, max(4.5, 0.55 * len(per_unit) + 1.2)), 2.9))
+    axes, places = figure.subplots(), np.arange(len(per_unit))
+    axes.bar(places, [line["binary_f1"] for line in per_unit.values()], color=LIGHT, edgecolor=DARK, label="binary F1")
+    macro = [line["macro_f1"] for line in per_unit.values()]
+    axes.plot(places, macro, ls="", marker="D", ms=5, color=WARM, label="macro F1", clip_on=False)
+    names = [f"{short(unit, 8)}\n{line['shown']}" for unit, line in per_unit.items()]
+    axes.set_xticks(places, names, fontsize=8)
+    axes.set(ylim=(0, 1.02), ylabel="F1")
+    figure.legend(*axes.get_legend_handles_labels(), frameon=False, loc="outside upper center", ncols=2)
+    return figure
+
+
 def calibration_figure(found: Calibration) -> Figure:
     """Accuracy against stated probability with Wilson intervals, and how many clips each bin holds."""
     figure = Figure(figsize=(4.7, 4.6))

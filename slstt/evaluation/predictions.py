@@ -6,7 +6,7 @@ the `p_` columns is the order of the classes everywhere (confusion matrices, tab
 
 import stat
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +69,10 @@ class Predictions:
             self.probabilities[list(rows)],
         )
 
+    def only(self, keys: Collection[tuple[str, str, str]]) -> "Predictions":
+        """The rows of these clips."""
+        return self.select([i for i, key in enumerate(self.keys) if key in keys])
+
     def part(self, dataset: str) -> "Predictions":
         """The rows of one data set."""
         return self.select([i for i, key in enumerate(self.keys) if key[0] == dataset])
@@ -82,7 +86,7 @@ def read_predictions(path: Path) -> Predictions:
     or do not sum to one.
     """
     path = Path(path)
-    _refuse_too_large(path)
+    refuse_too_large(path)
     rows = read_csv(path, COLUMNS, one_line=True)
     if not rows:
         raise DataError(f"{path}: holds no predictions, only the header; finish at least one fold first")
@@ -90,21 +94,7 @@ def read_predictions(path: Path) -> Predictions:
     if not classes or "" in classes:
         raise DataError(f"{path}: needs one probability column p_<class> for each class, in the classes' order")
     keys = tuple((row["dataset"], row["subject"], row["clip"]) for row in rows)
-    problems: list[str] = []
-    if (subjects := len({key[:2] for key in keys})) > MOST_SUBJECTS:
-        raise DataError(f"{path}: has {subjects:,} subjects; at most {MOST_SUBJECTS:,} are read")
-    problems += shortened(
-        [f"row {row}: {problem}" for row, key in enumerate(keys, start=1) for problem in key_problems(key)]
-    )
-    problems += shortened(
-        [
-            f"{name_of(one)} and {name_of(other)} differ in capitals only; keep one row"
-            for one, other in same_but_for_case(keys)
-        ]
-    )
-    problems += shortened(
-        [f"{name_of(key)} stands {times} times; keep one row" for key, times in Counter(keys).items() if times > 1]
-    )
+    problems = problems_of_keys(path, keys)
     probabilities = np.zeros((len(rows), len(classes)))
     labels, numbers = [], []
     for i, (key, row) in enumerate(zip(keys, rows, strict=True)):
@@ -134,7 +124,28 @@ def read_predictions(path: Path) -> Predictions:
     )
 
 
-def _refuse_too_large(path: Path) -> None:
+def problems_of_keys(path: Path, keys: Sequence[tuple[str, str, str]]) -> list[str]:
+    """Ids in the rows of `path` that cannot name a file, and rows for one clip.
+
+    Raises DataError where there are too many subjects.
+    """
+    if (subjects := len({key[:2] for key in keys})) > MOST_SUBJECTS:
+        raise DataError(f"{path}: has {subjects:,} subjects; at most {MOST_SUBJECTS:,} are read")
+    problems = shortened(
+        [f"row {row}: {problem}" for row, key in enumerate(keys, start=1) for problem in key_problems(key)]
+    )
+    problems += shortened(
+        [
+            f"{name_of(one)} and {name_of(other)} differ in capitals only; keep one row"
+            for one, other in same_but_for_case(keys)
+        ]
+    )
+    return problems + shortened(
+        [f"{name_of(key)} stands {times} times; keep one row" for key, times in Counter(keys).items() if times > 1]
+    )
+
+
+def refuse_too_large(path: Path) -> None:
     """Raise DataError where a file is far larger than any predictions are, before its rows fill the memory."""
     try:
         state = path.stat()

@@ -13,11 +13,20 @@ from slstt.config.load import leaves
 from slstt.datasets.clips import name_of
 from slstt.errors import DataError, SlsttError
 from slstt.evaluation import figures
-from slstt.evaluation.compare import Comparison, comparison_table, peek_curve, selection_table
+from slstt.evaluation.compare import Comparison, comparison_table
 from slstt.evaluation.figures import calibration
-from slstt.evaluation.metrics import confusion
-from slstt.evaluation.run import EvaluatedRun, data_folders
-from slstt.evaluation.tables import SCORE_TITLES, class_table, dataset_title, published_table, score_table, seed_table
+from slstt.evaluation.metrics import confusion, peek_curve
+from slstt.evaluation.run import EvaluatedRun, UnitRun, data_folders
+from slstt.evaluation.tables import (
+    SCORE_TITLES,
+    class_table,
+    dataset_title,
+    published_table,
+    score_table,
+    seed_table,
+    selection_table,
+)
+from slstt.evaluation.unit_tables import UNIT_SCORE_TITLES, unit_tables
 from slstt.files import read_csv, write_text
 from slstt.images import data_uri, flow_wheel, read_image
 
@@ -148,6 +157,32 @@ def write_report(
     return path
 
 
+def write_unit_report(run: UnitRun, metrics: Mapping[str, Any], formats: Sequence[str] = ("png", "pdf")) -> Path:
+    """Write `report.html` of a run that predicts action units, and its figures; `metrics` is from `evaluate_units`.
+
+    Returns the page's path. Raises DataError as `write_report` does.
+    """
+    with pages.figure_style():
+        drawn = {"units": figures.units_figure(metrics["per_unit"])}
+        if histories := [_history(path) for path in run.fold_files("history.csv")]:
+            drawn["learning"] = figures.learning_figure(histories, None)
+        folder = run.folder / "figures"
+        drawings = {name: pages.save_figure(figure, folder, name, formats) for name, figure in drawn.items()}
+    page = pages.render(
+        "units.html",
+        run=run,
+        metrics=metrics,
+        titles=UNIT_SCORE_TITLES,
+        tables=unit_tables(metrics),
+        drawings=drawings,
+        settings=_as_rows(run.settings),
+        environment=_as_rows(run.environment),
+    )
+    path = run.folder / "report.html"
+    write_text(path, page)
+    return path
+
+
 def draw(run: EvaluatedRun, metrics: Mapping[str, Any], formats: Sequence[str]) -> dict[str, str]:
     """Draw every figure of the run into `figures/`; returns name -> `data:` URI."""
     classes, parts = metrics["classes"], list(metrics["parts"])
@@ -156,7 +191,7 @@ def draw(run: EvaluatedRun, metrics: Mapping[str, Any], formats: Sequence[str]) 
     drawn = {"confusion": figures.confusion_figure(matrix, classes, title)}
     if len(parts) > 1:
         for part in parts:
-            rows = [predictions.part(part) for predictions in run.seeds.values()]
+            rows = [run.part(predictions, part) for predictions in run.seeds.values()]
             counts = sum((confusion(r.true, r.predicted, classes) for r in rows), start=np.zeros_like(matrix))
             drawn[f"confusion_{_file_name(part)}"] = figures.confusion_figure(counts, classes, dataset_title(part))
     drawn["subjects"] = figures.subjects_figure(metrics["per_subject"])

@@ -1,4 +1,4 @@
-"""A run folder as evaluation sees it: the predictions, and whatever else lies beside them.
+"""A run folder as evaluation sees it: predictions and what lies beside them, and what `metrics.json` makes of them.
 
 Only `predictions.csv` is needed. A folder of several seeds' runs (`RUN/<any name>/predictions.csv`) is read as one run.
 """
@@ -10,21 +10,41 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from slstt.datasets.clips import name_of
-from slstt.errors import ConfigError, DataError, printable, shortened
+from slstt.datasets.protocols import PROTOCOLS, manifest_difference
+from slstt.errors import ConfigError, DataError, listed, printable, shortened
+from slstt.evaluation.metrics import SCORES, block_of, scores_of, selection_gap, subject_confusions, summary_of
 from slstt.evaluation.predictions import Predictions, pool, read_predictions
+from slstt.evaluation.tables import (
+    Table,
+    class_table,
+    confusion_table,
+    published_table,
+    score_table,
+    seed_table,
+    selection_table,
+)
+from slstt.evaluation.unit_predictions import UnitPredictions, holds_units, pool_units, read_unit_predictions
 from slstt.files import read_csv
 
 PREDICTIONS = "predictions.csv"
+BY_RULE = (
+    "by rule: the published list is not known clip by clip; the clips follow from the protocol's emotions, and "
+    "only the published counts were compared"
+)
+
+
+ClipKey = tuple[str, str, str]
+"""Data set, subject, clip."""
 
 
 @dataclass(frozen=True)
-class EvaluatedRun:
-    """What was found in a run folder."""
+class RunFolder:
+    """What was found in a run folder beside its predictions."""
 
     folder: Path
-    seeds: Mapping[str, Predictions]
-    """The predictions of each seed's run by the name of its folder; one entry for a plain run."""
     folders: tuple[Path, ...] = ()
     """The folder of each seed's run; of a plain run, `folder` itself."""
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -35,6 +55,8 @@ class EvaluatedRun:
     """Folds of `folds.json` without predictions (`casme2/sub01`): not empty means PARTIAL."""
     expected: int | None = None
     """Number of folds in `folds.json`, None where there is none."""
+    test_sets: Mapping[str, frozenset[ClipKey]] = field(default_factory=dict)
+    """The owners' test sets in `folds.json`, {} where the folds are no owners' split."""
     dropped: tuple[Mapping[str, str], ...] = ()
     """Clips that never reached the model: rows of the cache's `failures.csv`."""
     flagged: tuple[Mapping[str, str], ...] = ()
@@ -44,16 +66,6 @@ class EvaluatedRun:
     def name(self) -> str:
         """The folder's own name; bytes in it that are no text are replaced."""
         return os.fsencode(self.folder.resolve().name).decode("utf-8", "replace")
-
-    @property
-    def predictions(self) -> Predictions:
-        """The first (usually only) seed's predictions."""
-        return next(iter(self.seeds.values()))
-
-    @property
-    def several(self) -> bool:
-        """Whether the folder holds several seeds' runs."""
-        return len(self.seeds) > 1
 
     def fold_files(self, name: str) -> list[Path]:
         """The files called `name` of the first seed's folds, in the order of the folds' folder names."""
@@ -67,7 +79,47 @@ class EvaluatedRun:
         return value
 
 
+@dataclass(frozen=True)
+class EvaluatedRun(RunFolder):
+    """A run that predicts classes."""
+
+    seeds: Mapping[str, Predictions] = field(default_factory=dict)
+    """The predictions of each seed's run by the name of its folder; one entry for a plain run."""
+
+    @property
+    def predictions(self) -> Predictions:
+        """The first (usually only) seed's predictions."""
+        return next(iter(self.seeds.values()))
+
+    @property
+    def several(self) -> bool:
+        """Whether the folder holds several seeds' runs."""
+        return len(self.seeds) > 1
+
+    def part(self, predictions: Predictions, name: str) -> Predictions:
+        """One seed's predictions of a test set of the owners, or of a data set."""
+        return predictions.only(self.test_sets[name]) if name in self.test_sets else predictions.part(name)
+
+
+@dataclass(frozen=True)
+class UnitRun(RunFolder):
+    """A run that predicts action units."""
+
+    predictions: UnitPredictions = field(kw_only=True)
+
+
 def read_run(folder: Path) -> EvaluatedRun:
+    """Read the folder of a run that predicts classes.
+
+    Raises DataError as `read_any_run` does, and where the run predicts action units.
+    """
+    run = read_any_run(folder)
+    if isinstance(run, UnitRun):
+        raise DataError(f"{folder}: predicts action units; this needs a run of classes (data.target: emotion)")
+    return run
+
+
+def read_any_run(folder: Path) -> EvaluatedRun | UnitRun:
     """Read a run folder.
 
     Raises DataError where the folder or its predictions are missing or malformed, where predictions name a clip that
@@ -77,30 +129,51 @@ def read_run(folder: Path) -> EvaluatedRun:
         if not folder.is_dir():
             reason = "is a file; name its folder" if folder.exists() else "no such run folder"
             raise DataError(f"{folder}: {reason}")
+        if (units := _units(folder)) is not None:
+            return UnitRun(**_beside(folder, [(folder, units.keys)]), predictions=units)
         found = _seeds(folder)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise DataError(f"{printable(str(folder))}: cannot be read ({getattr(error, 'strerror', error)})") from error
     seeds = {name: predictions for name, (_, predictions) in found.items()}
-    folders = [seed_folder for seed_folder, _ in found.values()]
+    beside = _beside(folder, [(seed_folder, predictions.keys) for seed_folder, predictions in found.values()])
+    return EvaluatedRun(**beside, seeds=seeds)
+
+
+def _beside(folder: Path, predicted: Sequence[tuple[Path, Sequence[ClipKey]]]) -> dict[str, Any]:
+    """The fields of RunFolder, from the folder and the clips predicted in each seed's run."""
+    folders = [seed_folder for seed_folder, _ in predicted]
     settings = _mapping(folders[0] / "config.resolved.yaml")
-    missing, expected = [], None
-    for seed_folder, predictions in found.values():
+    missing, expected, test_sets = [], None, {}
+    for seed_folder, keys in predicted:
         folds = _folds(seed_folder / "folds.json")
         if folds is not None:
             expected = len(folds)
-            missing += _missing_folds(seed_folder, predictions, folds)
+            missing += _missing_folds(seed_folder, keys, folds)
+            test_sets = {name: frozenset(clips) for fold in folds.values() for name, clips in fold.test_sets.items()}
     caches = data_folders(settings)
-    return EvaluatedRun(
-        folder,
-        seeds,
-        tuple(folders),
-        settings,
-        _mapping(folders[0] / "environment.json"),
-        tuple(dict.fromkeys(missing)),
-        expected,
-        _remarks([folder, *caches], "failures.csv"),
-        _remarks([folder, *caches], "flags.csv"),
-    )
+    return {
+        "folder": folder,
+        "folders": tuple(folders),
+        "settings": settings,
+        "environment": _mapping(folders[0] / "environment.json"),
+        "missing": tuple(dict.fromkeys(missing)),
+        "expected": expected,
+        "test_sets": test_sets,
+        "dropped": _remarks([folder, *caches], "failures.csv"),
+        "flagged": _remarks([folder, *caches], "flags.csv"),
+    }
+
+
+def _units(folder: Path) -> UnitPredictions | None:
+    """The predicted action units of a run, None where it predicts classes. Raises DataError for several seeds' runs."""
+    parts = sorted(folder.glob(f"folds/*/{PREDICTIONS}"))
+    if holds_units(folder / PREDICTIONS):
+        return read_unit_predictions(folder / PREDICTIONS)
+    if not (folder / PREDICTIONS).exists() and parts and all(map(holds_units, parts)):
+        return pool_units([read_unit_predictions(path) for path in parts])
+    if any(map(holds_units, sorted(folder.glob(f"*/{PREDICTIONS}")))):
+        raise DataError(f"{folder}: holds several runs that predict action units; name them one by one")
+    return None
 
 
 def _seeds(folder: Path) -> dict[str, tuple[Path, Predictions]]:
@@ -113,7 +186,10 @@ def _seeds(folder: Path) -> dict[str, tuple[Path, Predictions]]:
         return {name: (folder, pool([read_predictions(path) for path in parts]))}
     found = sorted(folder.glob(f"*/{PREDICTIONS}"))
     if not found:
-        raise DataError(f"{folder}: holds no {PREDICTIONS}, neither itself nor in folders of single seeds")
+        hint = ""
+        if (folder / "intervals.csv").exists() or (folder / "truth.csv").exists():
+            hint = "; spotted intervals need both intervals.csv and truth.csv"
+        raise DataError(f"{folder}: holds no {PREDICTIONS}, neither itself nor in folders of single seeds{hint}")
     seeds = {path.parent.name: (path.parent, read_predictions(path)) for path in found}
     (first, (_, reference)), *others = seeds.items()
     truth = dict(zip(reference.keys, reference.true, strict=True))
@@ -133,36 +209,55 @@ def _seeds(folder: Path) -> dict[str, tuple[Path, Predictions]]:
     return seeds
 
 
-def _folds(path: Path) -> dict[str, list[tuple[str, str, str]]] | None:
-    """`folds.json` as fold name (`casme2/sub01`) -> test clips."""
+@dataclass(frozen=True)
+class _TestedFold:
+    """A fold of folds.json."""
+
+    test: list[ClipKey]
+    test_sets: Mapping[str, list[ClipKey]]
+
+
+def _folds(path: Path) -> dict[str, _TestedFold] | None:
+    """`folds.json` as fold name (`casme2/sub01`, or `casme2` for the whole data set) -> what it tests."""
     if not path.exists():
         return None
     content = _json(path)
     entries = content.get("folds") if isinstance(content, dict) else None
-    folds: dict[str, list[tuple[str, str, str]]] = {}
+    folds: dict[str, _TestedFold] = {}
     for entry in entries if isinstance(entries, list) else [None]:
         match entry:
             case {"dataset": str(dataset), "subject": str(subject), "test": list(clips)} if all(
-                isinstance(clip, str) for clip in clips
+                isinstance(clip, str) and (subject or clip.count("/") == 1) for clip in clips
             ):
-                name = f"{dataset}/{subject}"
+                name = f"{dataset}/{subject}" if subject else dataset
                 if name in folds:
                     raise DataError(f"{path}: the fold {name} occurs twice; restore the file")
-                folds[name] = [(dataset, subject, clip) for clip in clips]
+                sets = entry.get("test_sets", {})
+                if not isinstance(sets, dict) or not all(
+                    isinstance(part, list) and set(map(str, part)) <= set(clips) for part in sets.values()
+                ):
+                    raise DataError(f"{path}: the test sets of {name} are no lists of its test clips; restore the file")
+                keys = {clip: _key(dataset, subject, clip) for clip in clips}
+                parts = {str(part): [keys[clip] for clip in listed] for part, listed in sets.items()}
+                folds[name] = _TestedFold(list(keys.values()), parts)
             case _:
                 raise DataError(f"{path}: not a list of folds with dataset, subject and test clips; restore the file")
     return folds
 
 
-def _missing_folds(
-    folder: Path, predictions: Predictions, folds: Mapping[str, Sequence[tuple[str, str, str]]]
-) -> list[str]:
-    predicted, present = set(predictions.keys), {f"{d}/{s}" for d, s in predictions.subjects}
-    known = {clip for clips in folds.values() for clip in clips}
-    unknown = [name_of(key) for key in predictions.keys if key not in known]
-    lacking = [
-        name_of(clip) for name, clips in folds.items() if name in present for clip in clips if clip not in predicted
-    ]
+def _key(dataset: str, subject: str, clip: str) -> ClipKey:
+    if subject:
+        return dataset, subject, clip
+    person, _, name = clip.partition("/")
+    return dataset, person, name
+
+
+def _missing_folds(folder: Path, keys: Sequence[ClipKey], folds: Mapping[str, _TestedFold]) -> list[str]:
+    predicted = set(keys)
+    known = {clip for fold in folds.values() for clip in fold.test}
+    present = [name for name, fold in folds.items() if not predicted.isdisjoint(fold.test)]
+    unknown = [name_of(key) for key in keys if key not in known]
+    lacking = [name_of(clip) for name in present for clip in folds[name].test if clip not in predicted]
     problems = shortened([f"{folder}: {name} is predicted, but no fold of folds.json tests it" for name in unknown])
     problems += shortened(
         [
@@ -253,3 +348,128 @@ def _checked(value: Any) -> Any:
     if level:
         raise ValueError(f"nested deeper than {DEEPEST} levels")
     return value
+
+
+BY_RULE = (
+    "by rule: the published list is not known clip by clip; the clips follow from the protocol's emotions, and "
+    "only the published counts were compared"
+)
+
+
+@dataclass(frozen=True)
+class Naming:
+    """What the result may be called."""
+
+    name: str | None
+    """The protocol's name, e.g. `cde`, where the clips match; else None."""
+    title: str
+    """For people: the protocol's title, or that it is none."""
+    declared: str | None
+    """The protocol the run's settings name, if any."""
+    differences: tuple[str, ...]
+    """What keeps the result from its declared (or the nearest) protocol, clip by clip."""
+    nearest: str | None = None
+    """The protocol the differences refer to."""
+
+
+def naming(predictions: Predictions, declared: str | None = None) -> Naming:
+    """Compare the clips and true labels with the declared protocol, or with every protocol of the same classes."""
+    rows = [(*key, label) for key, label in zip(predictions.keys, predictions.true, strict=True)]
+    candidates = (
+        [declared]
+        if declared in PROTOCOLS
+        else [name for name, protocol in PROTOCOLS.items() if set(protocol.classes) == set(predictions.classes)]
+    )
+    differences = {}
+    for name in candidates:
+        if name is None:
+            continue
+        found = manifest_difference(PROTOCOLS[name], rows)
+        if set(PROTOCOLS[name].classes) != set(predictions.classes):
+            found = [f"the classes are {', '.join(predictions.classes)}", *found]
+        if not found:
+            return Naming(name, PROTOCOLS[name].heading, declared, ())
+        differences[name] = tuple(found)
+    if not differences:
+        return Naming(None, "own protocol (its classes are those of no known protocol)", declared, ())
+    nearest = min(differences, key=lambda name: len(differences[name]))
+    return Naming(None, f"not the clips of {PROTOCOLS[nearest].heading}", declared, differences[nearest], nearest)
+
+
+def evaluate(run: EvaluatedRun) -> dict[str, Any]:
+    """Everything `metrics.json` holds for a run.
+
+    Several seeds are pooled: their confusion matrices are summed per subject, so that a resampled subject brings its
+    clips of every seed. "seeds" then tells each seed's scores, their mean and spread.
+    """
+    declared = run.setting("data.protocol")
+    name = naming(run.predictions, declared if isinstance(declared, str) else None)
+    per_seed = {seed: subject_confusions(predictions) for seed, predictions in run.seeds.items()}
+    subjects = next(iter(per_seed.values()))[0]
+    matrices = np.sum([matrices for _, matrices in per_seed.values()], axis=0)
+    selection = run.setting("selection.method")
+    metrics = summary_of(
+        run.predictions.classes, subjects, matrices, name.name, selection if isinstance(selection, str) else None
+    )
+    warnings = metrics.pop("warnings")
+    if run.test_sets:
+        metrics["parts"] = {
+            part: block_of(np.sum([subject_confusions(run.part(seed, part))[1] for seed in run.seeds.values()], axis=0))
+            for part, clips in run.test_sets.items()
+            if not clips.isdisjoint(run.predictions.keys)
+        }
+    if name.name is not None and PROTOCOLS[name.name].by_rule:
+        warnings.insert(0, BY_RULE)
+    if run.missing:
+        warnings.insert(0, f"PARTIAL: {len(run.missing)} of {run.expected} folds are missing: {listed(run.missing)}")
+    contradictory = sum(_contradicts(predictions).sum() for predictions in run.seeds.values())
+    if contradictory:
+        warnings.append(f"{contradictory} predicted labels are not the class of the highest probability")
+    metrics |= {
+        "run": run.name,
+        "protocol_title": name.title,
+        "protocol_declared": name.declared,
+        "protocol_nearest": name.nearest,
+        "protocol_differences": list(name.differences),
+        "partial": bool(run.missing),
+        "folds": {"expected": run.expected, "missing": list(run.missing)},
+        "selection_gap": [
+            {"rule": rule.rule, "epochs": rule.epochs, "n": rule.clips, "valid": rule.valid, **rule.scores}
+            for rule in selection_gap(run.fold_files("peek.csv"), run.fold_files("inner.csv"), run.predictions.classes)
+        ],
+        "warnings": warnings,
+    }
+    if run.several:
+        metrics["seeds"] = _seed_tables({seed: scores_of(m.sum(0)) for seed, (_, m) in per_seed.items()})
+    return metrics
+
+
+def result_tables(metrics: Mapping[str, Any]) -> list[Table]:
+    """The tables that terminal, report, Markdown and LaTeX show, in order."""
+    title = metrics["protocol_title"] + (", PARTIAL" if metrics["partial"] else "")
+    tables = (
+        score_table(metrics, f"Result: {title}"),
+        seed_table(metrics),
+        class_table(metrics),
+        confusion_table(metrics),
+        selection_table(metrics["selection_gap"]),
+        published_table(metrics),
+    )
+    return [table for table in tables if table is not None]
+
+
+def _seed_tables(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    values = {name: np.array([float(seed[name]) for seed in scores.values()]) for name in SCORES}
+    return {
+        "runs": [{"name": seed, **{name: float(found[name]) for name in SCORES}} for seed, found in scores.items()],
+        "mean": {name: float(v.mean()) for name, v in values.items()},
+        "sd": {name: float(v.std(ddof=1)) for name, v in values.items()},
+        "min": {name: float(v.min()) for name, v in values.items()},
+        "max": {name: float(v.max()) for name, v in values.items()},
+    }
+
+
+def _contradicts(predictions: Predictions) -> np.ndarray:
+    order = {name: i for i, name in enumerate(predictions.classes)}
+    stated = predictions.probabilities[np.arange(len(predictions)), [order[label] for label in predictions.predicted]]
+    return stated < predictions.probabilities.max(1) - 1e-6

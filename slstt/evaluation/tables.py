@@ -6,11 +6,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from slstt.datasets import DATASETS
 from slstt.errors import printable
 from slstt.files import read_csv
 
-TITLES = {"casme2": "CASME II", "samm": "SAMM", "smic": "SMIC-HS"}
-"""How people write the data sets."""
+TITLES = {name: facts.title for name, facts in DATASETS.items()} | {"testA": "Test set A", "testB": "Test set B"}
+"""How people write the data sets, and the owners' test sets."""
 SCORE_TITLES = {"uf1": "UF1", "uar": "UAR", "accuracy": "Accuracy"}
 
 
@@ -271,3 +272,25 @@ def _method(entry: PublishedScores) -> str:
 
 def _rule(summary: Mapping[str, Any]) -> str:
     return f"epoch chosen by: {summary['selection'] or 'unknown'}"
+
+
+def selection_table(rules: Sequence[Mapping[str, Any]]) -> Table | None:
+    """`metrics.json`'s "selection_gap" as a table, the peeking rules marked INVALID; None where there is none."""
+    if not rules:
+        return None
+    rows = tuple(
+        (
+            rule["rule"] + ("" if rule["valid"] else " (INVALID)"),
+            rule["epochs"],
+            str(rule["n"]),
+            *(number(rule[score]) for score in SCORE_TITLES),
+        )
+        for rule in rules
+    )
+    notes = ("INVALID: the epoch was chosen by looking at the test subject; the figure is not a result.",)
+    return Table(
+        "Selection gap: the same training under different choices of the epoch",
+        ("Epoch chosen by", "Epochs", "Clips", *SCORE_TITLES.values()),
+        rows,
+        notes if any(not rule["valid"] for rule in rules) else (),
+    )

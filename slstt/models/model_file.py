@@ -339,6 +339,11 @@ def read_model_input(path: str | Path) -> ModelInput:
             f"{path}: its header does not say {', '.join(missing)}, so its input and its answers are unknown; "
             "give a model file of slstt-train (run.save_models=true) or slstt-pretrain"
         )
+    if header.get("target") == "units":
+        raise WeightsError(
+            f"{path}: answers with action units, each by itself; this command needs a model of emotions "
+            "(data.target: emotion)"
+        )
     arguments = model_arguments(path, header)
     kind, normalize = header["kind"], header["normalize"]
     known = header["encoding"] in ENCODINGS and normalize in ("none", "map", "train", "imagenet")

@@ -13,15 +13,15 @@ import numpy as np
 
 from slstt import downloads
 from slstt.config.preprocess import ApexPolicy, PreprocessConfig
-from slstt.datasets.annotations import EMOTIONS
-from slstt.datasets.clips import Clip, Release, Remark
+from slstt.datasets import DATASETS
+from slstt.datasets.clips import Clip, Release, Remark, within_intervals
 from slstt.datasets.protocols import PROTOCOLS, Protocol, class_of, manifest_difference
 from slstt.datasets.releases import ranges
-from slstt.errors import DataError, WeightsError, shortened
+from slstt.errors import WeightsError, shortened
 from slstt.flow.flow_files import flow_path
-from slstt.images import read_full_depth
 from slstt.preprocessing.clip import needed_frames
 from slstt.progress import Progress
+from slstt.video import decodable
 
 Needed = Callable[[Clip], Collection[int]]
 """The frames a run will decode for a clip."""
@@ -56,9 +56,11 @@ def examine(
 ) -> Examination:
     """Decode every frame of every clip, on `workers` threads (None: one per core), and put all findings together.
 
+    Of a clip in a recording only the frames from onset to offset are decoded.
     `needed` says which frames a run will use, so that a damaged frame can be told to matter or not; without it only
     the onset frame is known to be needed.
     """
+    release = within_intervals(release)
     remarks = apply_policies(release.remarks, apex_missing, apex_outside)
     sizes: Counter[tuple[int, int]] = Counter()
     with (
@@ -96,11 +98,7 @@ def _under(policy: ApexPolicy, remark: Remark) -> Remark:
 def _examine_frames(clip: Clip, needed: Needed | None) -> tuple[list[Remark], Counter[tuple[int, int]]]:
     sizes: dict[int, tuple[int, int]] = {}
     contents: dict[int, int] = {}
-    for number, path in clip.frames.items():
-        try:
-            picture = read_full_depth(path)
-        except DataError:
-            continue
+    for number, picture in decodable(clip.frames):
         height, width = picture.shape[:2]
         sizes[number] = (width, height)
         contents[number] = zlib.crc32(picture.data)
@@ -148,7 +146,8 @@ def _overview(release: Release, remarks: list[Remark], sizes: Counter[tuple[int,
     failed = {(r.subject, r.clip, r.reason if r.kind == "bad_row" else "") for r in remarks if r.action == "failure"}
     frames = ", ".join(f"{count} of {width}x{height}" for (width, height), count in sizes.most_common())
     emotions = Counter(clip.emotion for clip in usable)
-    names = [*EMOTIONS[release.dataset], *sorted(set(emotions) - set(EMOTIONS[release.dataset]))]
+    known = DATASETS[release.dataset].emotions
+    names = [*known, *sorted(set(emotions) - set(known))]
     no_sheet = "none needed; onset, apex and offset are the first, middle and last frame"
     return [
         release.layout,
@@ -163,30 +162,33 @@ def _protocols(release: Release, remarks: list[Remark]) -> list[str]:
     lines = []
     failed = {(r.dataset, r.subject, r.clip) for r in remarks if r.action == "failure"}
     for protocol in PROTOCOLS.values():
-        if protocol.published != protocol.name or release.dataset not in protocol.datasets:
+        if protocol.published not in (protocol.name, None) or release.dataset not in protocol.datasets:
             continue
         labelled = [(*clip.key, class_of(protocol, clip)) for clip in _usable(release, remarks)]
         entries = [(d, s, c, label) for d, s, c, label in labelled if label is not None]
         lines += ["", *_counts(protocol, release.dataset, entries)]
         different = manifest_difference(protocol, entries, datasets=(release.dataset,), candidates=failed)
         surplus = sum(line.endswith("not in the protocol") for line in different)
+        known = "published counts" if protocol.by_rule else "published list"
         if entries and surplus == len(entries):
             lines.append("  no clip is on the published list: another data set, or synthetic")
         elif different:
-            lines += ["  differs from the published list:", *(f"    {line}" for line in shortened(different))]
-        else:
-            lines.append("  exactly the published list")
+            lines += [f"  differs from the {known}:", *(f"    {line}" for line in shortened(different))]
+        elif protocol.counts:
+            lines.append(f"  exactly the {known}")
     return lines
 
 
 def _counts(protocol: Protocol, dataset: str, entries: list[tuple[str, str, str, str]]) -> list[str]:
-    found, expected = Counter(label for *_, label in entries), protocol.counts[dataset]
+    found, expected = Counter(label for *_, label in entries), protocol.counts.get(dataset, {})
     part = "" if len(protocol.datasets) == 1 else f", part {dataset}"
     subjects = len({subject for _, subject, _, _ in entries})
+    clips = f"{len(entries)} of {sum(expected.values())}" if expected else f"{len(entries)}"
+    people = f"{subjects} of {protocol.subjects[dataset]}" if dataset in protocol.subjects else f"{subjects}"
+    each = (f"{name} {found[name]}" + (f" of {expected[name]}" if expected else "") for name in protocol.classes)
     return [
-        f"protocol {protocol.name} ({protocol.title}{part}): {len(entries)} of {sum(expected.values())} clips, "
-        f"{subjects} of {protocol.subjects[dataset]} subjects",
-        "  " + ", ".join(f"{label} {found[label]} of {count}" for label, count in expected.items()),
+        f"protocol {protocol.name} ({protocol.heading}{part}): {clips} clips, {people} subjects",
+        "  " + ", ".join(each),
     ]
 
 

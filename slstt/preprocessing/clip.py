@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Generic, TypeVar
 
 import cv2
@@ -28,6 +29,7 @@ from slstt.flow.optical_flow import consecutive_flow, onset_flow
 from slstt.images import Picture, common_bits, draw_strip, read_full_depth, to_8_bits
 from slstt.preprocessing.apex_spotting import apex_place
 from slstt.preprocessing.provenance import ClipOutcome, FlowRecord, Task
+from slstt.video import is_video, pictures
 
 
 def present(clip: Clip) -> list[int]:
@@ -118,14 +120,28 @@ class FrameReader:
 
     def __getitem__(self, number: int) -> Picture:
         if number not in self.decoded:
+            path = self.clip.frames[number]
+            if is_video(path):
+                return self._of_video(path, number)
             with self.times.stage("decode"):
                 try:
-                    picture = read_full_depth(self.clip.frames[number])
+                    picture = read_full_depth(path)
                 except DataError as error:
                     raise Unusable("undecodable_frame", f"frame {number} is needed: {error}") from error
                 if picture.dtype != np.uint8:
                     self.deep = True
                 self.decoded[number] = to_8_bits(picture, self.bits if self.deep else 8)
+        return self.decoded[number]
+
+    def _of_video(self, path: Path, number: int) -> Picture:
+        """A frame of a video file: one pass decodes those from onset to offset, since going back costs a pass each."""
+        with self.times.stage("decode"):
+            try:
+                self.decoded.update(pictures(path, present(self.clip)))
+            except DataError as error:
+                raise Unusable("undecodable_frame", f"frame {number} is needed: {error}") from error
+        if number not in self.decoded:
+            raise Unusable("undecodable_frame", f"frame {number} is needed: {path} holds it damaged or not at all")
         return self.decoded[number]
 
     @cached_property
@@ -336,10 +352,10 @@ def find_face(work: ClipWork, place: int) -> Step[tuple[np.ndarray, int]]:
         detector = work.models.detector
     with work.times.stage("landmarks"):
         try:
-            found = find_landmarks(detector, _readable(work.frames, near), crop.upsample)
+            found = find_landmarks(detector, _readable(work.frames, near), crop.upsample, crop.smallest_face)
         except DataError as error:
             raise Unusable("no_face", str(error)) from error
-    used, flags = {"landmark_model"}, []
+    used, flags = {"landmark_model", "crop.smallest_face"}, []
     number = int(found.frame)
     if number != near[0]:
         used |= {"crop.neighbours", "crop.upsample"}

@@ -3,7 +3,6 @@
 import shutil
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,14 +11,16 @@ from torch import nn
 
 from slstt.config.train import TrainConfig
 from slstt.datasets.protocols import PROTOCOLS
-from slstt.errors import ConfigError, DataError, Problems
+from slstt.datasets.units import UNIT_PROTOCOLS
+from slstt.errors import ConfigError, DataError, Problems, listed
 from slstt.models.slstt import SLSTT
-from slstt.training.folds import Fold, audit, choose
-from slstt.training.inputs import Features, FlowData, FlowInputs, open_features, protocol_lines, read_data
+from slstt.training.flow_data import FlowData, protocol_lines, read_data
+from slstt.training.folds import Fold, audit, choose, subjects_on_both_sides
+from slstt.training.inputs import Features, FlowInputs, open_features
 from slstt.training.loso import make_folds, worker_count
 from slstt.training.optimization import batches
 from slstt.training.run_folder import differences, is_done, refuse_differences
-from slstt.training.trainer import add_gradients, make_model, make_slstt
+from slstt.training.trainer import add_gradients, make_loss, make_model, make_slstt, wanted
 
 Frozen = tuple[SLSTT, Features]
 """A model with a frozen part, and what that part gave for each clip."""
@@ -28,7 +29,7 @@ LISTED = 100
 
 
 def check(
-    settings: TrainConfig, run: Path, wanted: Sequence[str] | None, shard: tuple[int, int] | None, device: str
+    settings: TrainConfig, run: Path, names: Sequence[str] | None, shard: tuple[int, int] | None, device: str
 ) -> list[str]:
     """What a start would do, as lines for the user.
 
@@ -50,7 +51,7 @@ def check(
     assert data is not None
 
     folds = make_folds(settings, data)
-    chosen = choose(folds, wanted, shard)
+    chosen = choose(folds, names, shard)
     for fold in chosen:
         audit(fold, data.keys, fold.train)
     refuse_differences(run, differences(run, settings, data))
@@ -79,15 +80,21 @@ def _check_writable(run: Path) -> None:
 
 
 def _data_lines(settings: TrainConfig, data: FlowData) -> list[str]:
-    protocol = PROTOCOLS[settings.data.protocol]
-    sizes = Counter(data.labels)
-    found = protocol_lines(data, protocol.name)
+    name = settings.data.protocol
+    found = protocol_lines(data, name)
     same = not set(found) - set(data.left_out)
+    if data.units:
+        title = f"{UNIT_PROTOCOLS[name].title}; " + ("its published counts" if same else "not its published counts:")
+    elif PROTOCOLS[name].by_rule:
+        known = "its published counts" if same else "not its published counts:"
+        title = f"{PROTOCOLS[name].heading}" + (f"; {known}" if PROTOCOLS[name].counts or not same else "")
+    else:
+        title = f"{PROTOCOLS[name].title}; " + ("its very clips" if same else "not its very clips:")
     return [
-        f"protocol  {protocol.name}: {protocol.title}; " + ("its very clips" if same else "not its very clips:"),
+        f"protocol  {name}: {title}",
         *(f"          {line}" for line in found),
         f"clips     {len(data)} of {len({key[:2] for key in data.keys})} subjects, {data.frames} frames each: "
-        + ", ".join(f"{name} {sizes[place]}" for place, name in enumerate(data.classes)),
+        + ", ".join(f"{one} {count}" for one, count in data.counts().items()),
     ]
 
 
@@ -95,18 +102,24 @@ def _fold_lines(settings: TrainConfig, data: FlowData, chosen: Sequence[Fold], r
     done = sum(is_done(run, fold.name) for fold in chosen)
     lines = [f"folds     {len(chosen)}: {done} done, {len(chosen) - done} to do", ""]
     width = max(len(fold.name) for fold in chosen) if chosen else 4
-    lines.append(f"  {'fold':<{width}}  state  test  train  steps  training clips per class")
+    what = "unit" if data.units else "class"
+    lines.append(f"  {'fold':<{width}}  state  test  train  steps  training clips per {what}")
     for fold in chosen[:LISTED]:
-        counts = Counter(data.labels[i] for i in fold.train)
+        counts = data.counts(fold.train)
         steps = settings.training.epochs * len(batches(fold.train, settings.training.batch_size))
-        classes = ", ".join(f"{name} {counts[place]}" for place, name in enumerate(data.classes))
+        classes = ", ".join(f"{name} {count}" for name, count in counts.items())
         state = "done" if is_done(run, fold.name) else "to do"
         lines.append(
             f"  {fold.name:<{width}}  {state:<5}  {len(fold.test):>4}  {len(fold.train):>5}  {steps:>5}  {classes}"
         )
-        absent = [name for place, name in enumerate(data.classes) if not counts[place]]
+        absent = [name for name, count in counts.items() if not count]
         if absent:
             lines.append(f"  {'':<{width}}  no training clip of {', '.join(absent)}: it cannot be learned in this fold")
+        lines += [f"  {'':<{width}}  {name}: {len(part)} test clips" for name, part in fold.test_sets.items()]
+        if fold.test_sets and (both := subjects_on_both_sides(fold, data.keys)):
+            lines.append(
+                f"  {'':<{width}}  the owners' split has {len(both)} subjects on both sides: {listed(both, 5)}"
+            )
     if len(chosen) > LISTED:
         lines.append(f"  ... and {len(chosen) - LISTED} more")
     return [*lines, ""]
@@ -166,8 +179,7 @@ def _measure(
     on = torch.device(device)
     model = model.to(on).train()
     indices = fold.train[: settings.training.batch_size]
-    targets = torch.tensor([data.labels[i] for i in indices], device=on)
-    weights = torch.ones(len(data.classes), device=on)
+    targets, loss = wanted(data, indices, on), make_loss(data, fold.train, settings, on)
     generator = torch.Generator().manual_seed(0)
     inputs, frozen_seconds, x = FlowInputs(data, settings, on, fold.train), 0.0, None
     if frozen is not None:
@@ -184,9 +196,9 @@ def _measure(
         begun = time.perf_counter()
         if x is None:
             (_, flow), *_ = inputs.read([indices])
-            add_gradients(model, inputs.training(flow, generator), inputs.forward, targets, weights, settings)
+            add_gradients(model, inputs.training(flow, generator), inputs.forward, targets, loss, settings)
         else:
-            add_gradients(model, x, SLSTT.forward_from, targets, weights, settings)
+            add_gradients(model, x, SLSTT.forward_from, targets, loss, settings)
         if on.type == "cuda":
             torch.cuda.synchronize()
         seconds = time.perf_counter() - begun

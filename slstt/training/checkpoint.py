@@ -97,6 +97,10 @@ class FoldState:
         self.history = FoldHistory()
         self._resumed: dict[str, Tensor] | None = None
 
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
     def learning(self) -> Iterator[tuple[str, Tensor]]:
         """The parameters that learn."""
         return ((name, p) for name, p in self.model.named_parameters() if p.requires_grad)
@@ -115,8 +119,8 @@ class FoldState:
         if self._resumed is not None:
             generator.set_state(self._resumed["augment"])
             torch.set_rng_state(self._resumed["torch"])
-            if "cuda" in self._resumed and torch.cuda.is_available():
-                torch.cuda.set_rng_state(self._resumed["cuda"])
+            if "cuda" in self._resumed and self._device.type == "cuda":
+                torch.cuda.set_rng_state(self._resumed["cuda"], self._device)
             self._resumed = None
 
     def finish_epoch(self, row: Row) -> None:
@@ -127,8 +131,8 @@ class FoldState:
     def to_checkpoint(self, generator: torch.Generator) -> dict[str, Any]:
         """The whole state as tensors, numbers and text."""
         random = {"augment": generator.get_state(), "torch": torch.get_rng_state()}
-        if torch.cuda.is_available():
-            random["cuda"] = torch.cuda.get_rng_state()
+        if self._device.type == "cuda":  # this fold's card, which need not be the first
+            random["cuda"] = torch.cuda.get_rng_state(self._device)
         return {
             "format": STATE_FORMAT,
             "weights": {name: value.detach() for name, value in self.changing()},

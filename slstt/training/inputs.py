@@ -3,9 +3,7 @@
 Both kinds answer the same three calls, so the training loop does not know which it has.
 """
 
-import hashlib
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,210 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from slstt.config.train import Data, TrainConfig, roots
-from slstt.datasets import flow_maps
-from slstt.datasets.clips import name_of, read_index
-from slstt.datasets.protocols import PROTOCOLS, class_of, left_out, manifest_difference
-from slstt.errors import DataError, WeightsError, shortened
-from slstt.files import fingerprint, is_file, whole_file
-from slstt.flow.augmentation import Changes, augment, draw_changes, mirror
-from slstt.flow.encoding import EPSILON, encode, normalized, resize_pictures
-from slstt.flow.flow_files import flow_path, manifest_problems, read_flow, read_header, setting_differences
+from slstt.config.train import TrainConfig
+from slstt.datasets.clips import name_of
+from slstt.errors import DataError, WeightsError
+from slstt.files import fingerprint, whole_file
+from slstt.flow.encoding import Changes, augment, draw_changes, encode, mirror, normalized, resize_pictures
 from slstt.models.slstt import SLSTT, frozen_fingerprint
-from slstt.training.folds import ClipKey
+from slstt.training.flow_data import FlowData
 
 Flows = Sequence[Tensor]
 """The flow (T, C, S, S) of B clips, each at the size of its own face square, or maps of one size."""
 Batch = tuple[Sequence[int], Any]
 """Clips and what was read of them: `Flows`, or a tensor of features."""
-
-
-@dataclass(frozen=True)
-class FlowData:
-    """N clips, sorted by key, with T frames of C channels each."""
-
-    keys: tuple[ClipKey, ...]
-    labels: tuple[int, ...]
-    """Positions in `classes`."""
-    classes: tuple[str, ...]
-    fingerprint: str
-    """Names clips, classes and flow: two runs on equal data have equal names."""
-    fingerprints: tuple[str, ...]
-    """The same for each clip's flow alone."""
-    frames: int
-    channels: int
-    """2: u and v in pixels; 3: u, v and strain, scaled."""
-    image_size: int
-    """Side of the network's pictures; cached flow is larger or smaller, each clip as its own face square."""
-    left_out: tuple[str, ...] = ()
-    """What lies there and is not of the protocol, one line each."""
-    paths: tuple[Path, ...] = ()
-    """Flow files, where `held` does not hold everything from the start."""
-    capacity: int = 0
-    """How many bytes of flow may be held in memory."""
-    held: dict[int, Tensor] = field(default_factory=dict, repr=False, compare=False)
-    sums: dict[tuple[int, str], Tensor] = field(default_factory=dict, repr=False, compare=False)
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def clip(self, index: int) -> Float[Tensor, "T C H W"]:
-        """One clip's flow: float16 (T, 2, S, S) in pixels, S its face square's side; or a float32 map (1, 3, S, S).
-
-        Raises DataError where its file is missing or damaged.
-        """
-        if index in self.held:
-            return self.held[index]
-        flow = torch.from_numpy(read_flow(self.paths[index]))
-        if len(flow) != self.frames:
-            raise DataError(
-                f"{self.paths[index]}: has {len(flow)} frames, the first clip {self.frames}; preprocess all data sets "
-                "with the same frames.count"
-            )
-        if sum(held.nbytes for held in self.held.values()) + flow.nbytes <= self.capacity:
-            self.held[index] = flow
-        return flow
-
-    def statistics(self, indices: Sequence[int], encoding: str) -> tuple[Float[Tensor, " C"], Float[Tensor, " C"]]:
-        """Mean and deviation of each channel over the encoded pictures of these clips and no others."""
-        total = torch.stack([self._sums(i, encoding) for i in indices]).sum(0)
-        count, first, second = total[0], total[1], total[2]
-        mean = first / count
-        deviation = (second / count - mean**2).clamp_min(EPSILON**2).sqrt()
-        return mean.float(), deviation.float()
-
-    def _sums(self, index: int, encoding: str) -> Tensor:
-        if (index, encoding) not in self.sums:
-            encoded = encode(self.clip(index).float().unsqueeze(0), encoding)
-            pictures = resize_pictures(encoded, self.image_size)[0].double()
-            count = torch.full((pictures.shape[1],), float(pictures[:, 0].numel()), dtype=torch.float64)
-            self.sums[index, encoding] = torch.stack((count, pictures.sum((0, 2, 3)), (pictures**2).sum((0, 2, 3))))
-        return self.sums[index, encoding]
-
-
-def read_data(data: Data, image_size: int) -> FlowData:
-    """The clips that `data.protocol` takes from `data.root`.
-
-    Raises DataError, naming everything that is wrong: a missing folder, a clip whose flow is missing or listed twice,
-    no clip of the protocol, clips of different length, data sets preprocessed differently or not to the end.
-    """
-    return _read_maps(data, image_size) if data.kind == "flow_maps" else _read_cache(data, image_size)
-
-
-def protocol_lines(data: FlowData, protocol: str) -> list[str]:
-    """Where the clips differ from the published list of `protocol`, and what was left out; [] for its very clips.
-
-    Missing clips are counted by data set and class; of clips that are not on the list the first few are named.
-    """
-    rows = [(*key, data.classes[label]) for key, label in zip(data.keys, data.labels, strict=True)]
-    lines = manifest_difference(PROTOCOLS[protocol], rows)
-    counted = [line for line in lines if line.split(":")[0] in PROTOCOLS[protocol].datasets]
-    return [*data.left_out, *counted, *shortened([line for line in lines if line not in counted], limit=5)]
-
-
-def _read_cache(data: Data, image_size: int) -> FlowData:
-    protocol = PROTOCOLS[data.protocol]
-    problems, found, used = [], {}, set()
-    for root in roots(data):
-        if not is_file(root / "index.csv"):
-            problems.append(f"{root}: no index.csv; run slstt-preprocess --out {root} first, or correct data.root")
-            continue
-        # An unfinished run's index may list no clip yet, so every data set of the protocol is asked for.
-        problems += manifest_problems(root, protocol.datasets)
-        for clip in read_index(root / "index.csv"):
-            label = class_of(protocol, clip)
-            if label is None:
-                continue
-            if clip.key in found:
-                problems.append(f"{root}: {name_of(clip.key)} is listed twice; give each data set's folder once")
-            found[clip.key] = (protocol.classes.index(label), flow_path(root, clip.key))
-            used.add((root, clip.dataset))
-    keys = tuple(sorted(found))
-    problems += setting_differences(used)
-    headers, missing = [], []
-    for key in keys:
-        try:
-            headers.append(read_header(found[key][1]))
-        except DataError as error:
-            missing += error.problems
-    problems += shortened(missing)
-    if len(counts := Counter(header.frames for header in headers)) > 1 and not missing:
-        usual = counts.most_common(1)[0][0]
-        problems += shortened(
-            [
-                f"{name_of(key)}: has {header.frames} frames, most clips {usual}; preprocess all data sets with the "
-                "same frames.count"
-                for key, header in zip(keys, headers, strict=True)
-                if header.frames != usual
-            ]
-        )
-    if not problems and not keys:
-        problems.append(
-            f"{', '.join(map(str, roots(data)))}: no clip of the protocol {data.protocol} "
-            f"(data sets {', '.join(protocol.datasets)}); correct data.protocol or data.root"
-        )
-    if problems:
-        raise DataError(*problems)
-    labels = tuple(found[key][0] for key in keys)
-    paths = tuple(found[key][1] for key in keys)
-    fingerprints = tuple(header.fingerprint for header in headers)
-    frames = headers[0].frames
-    return FlowData(
-        keys=keys,
-        labels=labels,
-        classes=protocol.classes,
-        fingerprint=_data_fingerprint(keys, labels, fingerprints),
-        fingerprints=fingerprints,
-        frames=frames,
-        channels=2,
-        image_size=image_size,
-        paths=paths,
-        capacity=int(data.memory_gb * 1e9),
-    )
-
-
-def _read_maps(data: Data, image_size: int) -> FlowData:
-    protocol, (root,) = PROTOCOLS[data.protocol], roots(data)
-    maps = flow_maps.read(root)
-    rows = [  # sorted by key, as `maps` is
-        row for row, key in enumerate(maps.keys) if key[0] in protocol.datasets and key not in protocol.without
-    ]
-    if not rows:
-        raise DataError(
-            f"{root}: no clip of the protocol {data.protocol}; the maps are of {', '.join(maps.datasets)}, "
-            f"{data.protocol} takes {', '.join(protocol.datasets)}; correct data.protocol"
-        )
-    pictures = maps.maps[rows]
-    if pictures.shape[-2:] != (image_size, image_size):
-        height, width = pictures.shape[-2:]
-        raise DataError(
-            f"{root}: the maps are {width}x{height} pixels and model.image_size is {image_size}; "
-            f"set model.image_size={width}"
-        )
-    keys = tuple(maps.keys[row] for row in rows)
-    labels = tuple(protocol.classes.index(maps.labels[row]) for row in rows)
-    fingerprints = tuple(hashlib.sha256(picture.tobytes()).hexdigest()[:16] for picture in pictures)
-    return FlowData(
-        keys=keys,
-        labels=labels,
-        classes=protocol.classes,
-        fingerprint=_data_fingerprint(keys, labels, fingerprints),
-        fingerprints=fingerprints,
-        frames=1,
-        channels=3,
-        image_size=image_size,
-        left_out=tuple(left_out(protocol, maps.keys)),
-        held={i: torch.from_numpy(picture[None]) for i, picture in enumerate(pictures)},
-    )
-
-
-def _data_fingerprint(keys: Sequence[ClipKey], labels: Sequence[int], fingerprints: Sequence[str]) -> str:
-    return fingerprint({"clips": list(zip(keys, labels, fingerprints, strict=True))})
 
 
 @dataclass(frozen=True)

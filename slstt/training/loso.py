@@ -1,4 +1,4 @@
-"""A leave-one-subject-out run's work: one fold from its lock to its `predictions.csv`."""
+"""A run's folds, and the work on one of them from its lock to its `predictions.csv`."""
 
 import json
 from collections.abc import Callable
@@ -8,20 +8,32 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 
 from slstt import workers
 from slstt.config.train import TrainConfig, roots
+from slstt.datasets.protocols import PROTOCOLS
 from slstt.errors import ConfigError, DataError
 from slstt.evaluation.predictions import Predictions, write_predictions
+from slstt.evaluation.unit_predictions import UnitPredictions, write_unit_predictions
 from slstt.files import locked, write_csv, write_text
 from slstt.flow.flow_files import read_manifest
 from slstt.models.slstt import SLSTT
 from slstt.ray_workers import OnRay
 from slstt.training.checkpoint import Row, remove_checkpoints
 from slstt.training.classifiers import classify_fold
-from slstt.training.folds import Fold, audit, leave_one_subject_out, with_validation
-from slstt.training.inputs import Features, FlowData, FlowInputs, FrozenFeatures, open_features, read_data
+from slstt.training.flow_data import FlowData, read_data
+from slstt.training.folds import (
+    ClipKey,
+    Fold,
+    audit,
+    leave_one_dataset_out,
+    leave_one_subject_out,
+    owners_split,
+    with_validation,
+)
+from slstt.training.inputs import Features, FlowInputs, FrozenFeatures, open_features
 from slstt.training.run_folder import fold_folder, is_done
 from slstt.training.trainer import (
     Callbacks,
@@ -63,7 +75,12 @@ class TrainingJob:
 
 def make_folds(settings: TrainConfig, data: FlowData) -> list[Fold]:
     """All folds of a run, sorted by name."""
-    folds = leave_one_subject_out(data.keys)
+    if data.leaves_out == "test_sets":
+        folds = owners_split(data.keys, data.splits, tuple(PROTOCOLS[settings.data.protocol].test_sets))
+    elif data.leaves_out == "dataset":
+        folds = leave_one_dataset_out(data.keys)
+    else:
+        folds = leave_one_subject_out(data.keys)
     if settings.selection.method == "inner":
         return [with_validation(fold, data.keys, settings.selection.subjects, settings.run.seed) for fold in folds]
     return folds
@@ -165,9 +182,24 @@ class FoldTrainer:
         """The fold's files; predictions.csv, which marks the fold as done, comes last."""
         data, settings, classes = self.data, self.settings, self.data.classes
         keys = [data.keys[i] for i in fold.test]
+        write_history(folder, trained.history.epochs)
+        if settings.run.save_models and isinstance(trained.model, SLSTT):
+            from slstt.models.model_file import save_model
+
+            save_model(trained.model, folder / "model.safetensors", self._header(fold))
+        if data.units:
+            units = np.array([data.units[i] for i in fold.test])
+            predictions = UnitPredictions(classes, tuple(keys), units, trained.probabilities)
+            write_unit_predictions(folder / "predictions.csv", predictions)
+        else:
+            self._write_classes(fold, folder, trained, keys)
+        (folder / FAILURE).unlink(missing_ok=True)
+        remove_checkpoints(folder)
+
+    def _write_classes(self, fold: Fold, folder: Path, trained: Trained, keys: list[ClipKey]) -> None:
+        data, settings, classes = self.data, self.settings, self.data.classes
         true = [classes[data.labels[i]] for i in fold.test]
         predicted = [classes[i] for i in trained.probabilities.argmax(1)]
-        write_history(folder, trained.history.epochs)
         if settings.run.peek:
             rows = [
                 (epoch, *key, label, classes[guess])
@@ -178,14 +210,8 @@ class FoldTrainer:
         if fold.validation:
             rows = [(trained.epoch, *key, *labels) for key, *labels in zip(keys, true, predicted, strict=True)]
             write_csv(folder / "inner.csv", PEEK_COLUMNS, rows)
-        if settings.run.save_models and isinstance(trained.model, SLSTT):
-            from slstt.models.model_file import save_model
-
-            save_model(trained.model, folder / "model.safetensors", self._header(fold))
         predictions = Predictions(classes, tuple(keys), tuple(true), tuple(predicted), trained.probabilities)
         write_predictions(folder / "predictions.csv", predictions)
-        (folder / FAILURE).unlink(missing_ok=True)
-        remove_checkpoints(folder)
 
     def _header(self, fold: Fold) -> dict[str, str]:
         """What a model file says beside its sizes: enough to feed it and to read its answers."""
@@ -193,7 +219,8 @@ class FoldTrainer:
         header = {
             "classes": json.dumps(self.data.classes),
             "protocol": data.protocol,
-            "left_out": f"{fold.dataset}/{fold.subject}",
+            "target": data.target,
+            "left_out": fold.tested,
             "kind": data.kind,
             "encoding": data.encoding,
             "normalize": data.normalize,

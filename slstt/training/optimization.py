@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -39,6 +40,48 @@ def loss_sum(
     Divided by the sum of a whole batch's weights it is the batch's loss, in however many pieces it was computed.
     """
     return F.cross_entropy(logits.float(), labels, weight=weights, label_smoothing=smoothing, reduction="sum")
+
+
+@dataclass(frozen=True)
+class ClassLoss:
+    """Cross entropy over classes, each clip weighted by its class."""
+
+    weights: Float[Tensor, " K"]
+    smoothing: float
+
+    def whole(self, wanted: Int[Tensor, " B"]) -> Float[Tensor, ""]:
+        """What the summed loss of a batch is divided by."""
+        return self.weights[wanted].sum()
+
+    def summed(self, logits: Float[Tensor, "B K"], wanted: Int[Tensor, " B"]) -> Float[Tensor, ""]:
+        """The summed loss of some clips."""
+        return loss_sum(logits, wanted, self.weights, self.smoothing)
+
+
+@dataclass(frozen=True)
+class UnitLoss:
+    """Binary cross entropy over action units; undecided ones (nan) teach nothing."""
+
+    presence: Float[Tensor, " K"]
+    """How much a unit that is there weighs against one that is not."""
+    smoothing: float
+
+    def whole(self, wanted: Float[Tensor, "B K"]) -> Float[Tensor, ""]:
+        """What the summed loss of a batch is divided by: the number of decided units."""
+        return (~wanted.isnan()).sum().clamp_min(1).float()
+
+    def summed(self, logits: Float[Tensor, "B K"], wanted: Float[Tensor, "B K"]) -> Float[Tensor, ""]:
+        """The summed loss of some clips."""
+        decided = ~wanted.isnan()
+        smoothed = wanted.nan_to_num() * (1 - self.smoothing) + self.smoothing / 2
+        each = F.binary_cross_entropy_with_logits(logits.float(), smoothed, pos_weight=self.presence, reduction="none")
+        return each.where(decided, 0.0).sum()
+
+
+def unit_presence(units: Float[Tensor, "N K"]) -> Float[Tensor, " K"]:
+    """Weights of presence that make present and absent count the same for each unit; 1 for one never seen present."""
+    present, absent = (units == 1).sum(0).float(), (units == 0).sum(0).float()
+    return torch.where(present > 0, absent / present.clamp_min(1), 1.0)
 
 
 def make_optimizer(model: nn.Module, training: Training) -> torch.optim.Optimizer:

@@ -16,13 +16,17 @@ from slstt.evaluation.predictions import read_predictions
 from slstt.evaluation.run import EvaluatedRun
 from slstt.evaluation.saliency import AttentionInput
 from slstt.evaluation.tables import as_text, score_table
+from slstt.evaluation.unit_metrics import macro_f1_of, unit_confusions, unit_summary
+from slstt.evaluation.unit_predictions import UnitPredictions, read_unit_predictions
+from slstt.evaluation.unit_tables import unit_score_table
 from slstt.files import locked
 from slstt.flow.encoding import resized
 from slstt.models.model_file import load_model
 from slstt.models.slstt import SLSTT, set_trainable
 from slstt.progress import Progress
+from slstt.training.flow_data import FlowData, protocol_lines, read_data
 from slstt.training.folds import Fold, audit, choose
-from slstt.training.inputs import FlowData, FlowInputs, compute_features, open_features, protocol_lines, read_data
+from slstt.training.inputs import FlowInputs, compute_features, open_features
 from slstt.training.loso import FoldOutcome, TrainingJob, make_folds, make_work, where_to_train
 from slstt.training.run_folder import begin, fold_folder, is_done, pool_finished
 from slstt.training.trainer import make_slstt
@@ -102,14 +106,17 @@ def train(
         patience = None if settings.run.executor == "ray" else 0.0 if partial else ORPHAN_SECONDS
         job = TrainingJob(settings, run, tuple(folds), data.fingerprint, device, patience)
         failed = _train_folds(job, data, folds, chosen, stop, quiet)
-        pooled, unfinished = pool_finished(run, folds)
+        pooled, unfinished = pool_finished(run, folds, bool(data.units))
     left = sum(not is_done(run, fold.name) for fold in chosen)
     if stop() and left > failed:
         raise KeyboardInterrupt
     if pooled is not None:
         count = len(folds) - len(unfinished)
         title = f"PARTIAL: {count} of {len(folds)} folds" if unfinished else f"All {count} folds"
-        print(as_text(score_table(summary(pooled, settings.data.protocol, settings.selection.method), title)))
+        if isinstance(pooled, UnitPredictions):
+            print(as_text(unit_score_table(unit_summary(pooled), title)))
+        else:
+            print(as_text(score_table(summary(pooled, settings.data.protocol, settings.selection.method), title)))
         print(f"\nreport and figures: slstt-eval {run}", flush=True)
     return 1 if left else 0
 
@@ -132,10 +139,7 @@ def _train_folds(
 ) -> int:
     """Train the chosen folds that are not done; returns the number of failed ones."""
     todo = [fold.name for fold in chosen if not is_done(job.run, fold.name)]
-    matrix = np.zeros((len(data.classes), len(data.classes)), dtype=np.int64)
-    for fold in folds:
-        if is_done(job.run, fold.name):
-            matrix += _confusion(job.run, fold.name, data.classes)
+    matrix = np.sum([_confusion(job.run, fold.name, data) for fold in folds if is_done(job.run, fold.name)], axis=0)
     epochs = job.settings.training.epochs
     reached = dict.fromkeys(todo, 0)
     failed = 0
@@ -179,9 +183,10 @@ def _train_folds(
                     outcome = one.result
                 match outcome.status:
                     case "done":
-                        matrix += _confusion(job.run, outcome.name, data.classes)
+                        matrix = matrix + _confusion(job.run, outcome.name, data)
                         report(outcome.name, epochs)
-                        bar.advance(1, uf1=f"{float(uf1_of(matrix)):.3f}")
+                        score = macro_f1_of(matrix).mean() if data.units else uf1_of(matrix)
+                        bar.advance(1, **{"macro_f1" if data.units else "uf1": f"{float(score):.3f}"})
                     case "failed":
                         failed += 1
                         bar.say(f"{outcome.name}: failed: {outcome.reason}")
@@ -191,9 +196,13 @@ def _train_folds(
     return failed
 
 
-def _confusion(run: Path, name: str, classes: Sequence[str]) -> np.ndarray:
-    predictions = read_predictions(fold_folder(run, name) / "predictions.csv")
-    return confusion(predictions.true, predictions.predicted, classes)
+def _confusion(run: Path, name: str, data: FlowData) -> np.ndarray:
+    """A finished fold's confusion matrix: (C, C), or of each unit (U, 2, 2)."""
+    path = fold_folder(run, name) / "predictions.csv"
+    if data.units:
+        return unit_confusions(read_unit_predictions(path)).sum(0)
+    predictions = read_predictions(path)
+    return confusion(predictions.true, predictions.predicted, data.classes)
 
 
 CLIPS_PER_FOLD = 12

@@ -21,9 +21,15 @@ from slstt.config.load import CONFIG, differing_keys, dump_config, settings_in
 from slstt.config.train import TrainConfig, identity
 from slstt.errors import ConfigError, DataError
 from slstt.evaluation.predictions import Predictions, pool, read_predictions, write_predictions
+from slstt.evaluation.unit_predictions import (
+    UnitPredictions,
+    pool_units,
+    read_unit_predictions,
+    write_unit_predictions,
+)
 from slstt.files import locked, write_json, write_text
+from slstt.training.flow_data import FlowData
 from slstt.training.folds import Fold
-from slstt.training.inputs import FlowData
 
 FOLDS, ENVIRONMENT, PREDICTIONS = "folds.json", "environment.json", "predictions.csv"
 
@@ -94,15 +100,25 @@ def begin(run: Path, settings: TrainConfig, data: FlowData, folds: Sequence[Fold
             write_json(run / ENVIRONMENT, environment(settings, device))
 
 
-def pool_finished(run: Path, folds: Sequence[Fold]) -> tuple[Predictions | None, list[str]]:
-    """Write the run's predictions.csv from all finished folds; returns them and the names of the unfinished ones."""
+def pool_finished(
+    run: Path, folds: Sequence[Fold], units: bool
+) -> tuple[Predictions | UnitPredictions | None, list[str]]:
+    """Write the run's predictions.csv from all finished folds; returns them and the names of the unfinished ones.
+
+    `units`: whether the folds predict action units.
+    """
     with locked(run / ".pool.lock"):
         done = [fold.name for fold in folds if is_done(run, fold.name)]
         unfinished = [fold.name for fold in folds if fold.name not in done]
         if not done:
             return None, unfinished
-        pooled = pool([read_predictions(fold_folder(run, name) / PREDICTIONS) for name in done])
-        write_predictions(run / PREDICTIONS, pooled)
+        files = [fold_folder(run, name) / PREDICTIONS for name in done]
+        if units:
+            pooled = pool_units([read_unit_predictions(path) for path in files])
+            write_unit_predictions(run / PREDICTIONS, pooled)
+        else:
+            pooled = pool([read_predictions(path) for path in files])
+            write_predictions(run / PREDICTIONS, pooled)
         return pooled, unfinished
 
 
@@ -129,8 +145,13 @@ def _folds(settings: TrainConfig, data: FlowData, folds: Sequence[Fold]) -> dict
     def subjects(indices: Sequence[int]) -> list[str]:
         return sorted({"/".join(data.keys[i][:2]) for i in indices})
 
+    def clips(fold: Fold, indices: Sequence[int]) -> list[str]:
+        """Names; of a fold that tests several subjects `subject/name`."""
+        return [data.keys[i][2] if fold.subject else "/".join(data.keys[i][1:]) for i in indices]
+
     return {
         "protocol": settings.data.protocol,
+        "target": settings.data.target,
         "classes": list(data.classes),
         "data": data.fingerprint,
         "folds": [
@@ -138,7 +159,12 @@ def _folds(settings: TrainConfig, data: FlowData, folds: Sequence[Fold]) -> dict
                 "name": fold.name,
                 "dataset": fold.dataset,
                 "subject": fold.subject,
-                "test": [data.keys[i][2] for i in fold.test],
+                "test": clips(fold, fold.test),
+                **(
+                    {"test_sets": {name: clips(fold, part) for name, part in fold.test_sets.items()}}
+                    if fold.test_sets
+                    else {}
+                ),
                 "train_clips": len(fold.train),
                 "train_subjects": subjects(fold.train),
                 "validation_subjects": subjects(fold.validation),

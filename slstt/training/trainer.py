@@ -20,15 +20,25 @@ from torch import Tensor, nn
 
 from slstt.config.train import TrainConfig
 from slstt.datasets.protocols import PROTOCOLS
+from slstt.datasets.units import UNIT_NAMES
 from slstt.errors import ConfigError
 from slstt.evaluation.metrics import uf1_of
 from slstt.files import write_csv
 from slstt.models import baselines
 from slstt.models.slstt import SLSTT, set_trainable
 from slstt.training.checkpoint import STATE_FORMAT, FoldHistory, FoldState, Row, load_checkpoint, save_checkpoint
+from slstt.training.flow_data import FlowData
 from slstt.training.folds import Fold, seed_of
-from slstt.training.inputs import FlowData, FlowInputs, FrozenFeatures
-from slstt.training.optimization import batches, class_weights, epoch_order, learning_rate, loss_sum
+from slstt.training.inputs import FlowInputs, FrozenFeatures
+from slstt.training.optimization import (
+    ClassLoss,
+    UnitLoss,
+    batches,
+    class_weights,
+    epoch_order,
+    learning_rate,
+    unit_presence,
+)
 
 Inputs = FlowInputs | FrozenFeatures
 
@@ -122,7 +132,7 @@ def _check_header(source: str, settings: TrainConfig, names: Sequence[str]) -> N
 
     header, data = read_header(find_weights(source)), settings.data
     wanted = {
-        "classes": json.dumps(list(PROTOCOLS[data.protocol].classes)),
+        "classes": json.dumps(list(UNIT_NAMES if data.target == "units" else PROTOCOLS[data.protocol].classes)),
         "kind": data.kind,
         "normalize": data.normalize,
         "encoding": data.encoding if data.kind == "cache" else header.get("encoding"),  # maps are taken as they are
@@ -154,9 +164,8 @@ def train_fold(setup: FoldSetup, callbacks: Callbacks = SILENT) -> Trained | Non
         state.restore(found)
     callbacks.on_epoch(state.epoch, {})
 
-    train_labels = [data.labels[i] for i in fold.train]
-    weights = class_weights(train_labels, len(data.classes)) if training.balance == "loss" else None
-    weights = (torch.ones(len(data.classes)) if weights is None else weights).to(device)
+    train_labels = [0 if data.units else data.labels[i] for i in fold.train]  # units: no class to draw by
+    loss = make_loss(data, fold.train, settings, device)
     if settings.run.compile:
         model.compile()
     saved = time.monotonic()
@@ -170,8 +179,9 @@ def train_fold(setup: FoldSetup, callbacks: Callbacks = SILENT) -> Trained | Non
         for indices, raw in inputs.read(steps[state.step :]):
             for group in state.optimizer.param_groups:
                 group["lr"] = learning_rate(training, state.epoch + state.step / len(steps))
-            targets = torch.tensor([data.labels[i] for i in indices], device=device)
-            one_step(state, inputs.training(raw, generator), inputs.forward, targets, weights, settings)
+            one_step(
+                state, inputs.training(raw, generator), inputs.forward, wanted(data, indices, device), loss, settings
+            )
             stopping = callbacks.stop()
             if stopping or time.monotonic() - saved >= settings.run.checkpoint_seconds:
                 save_checkpoint(folder, state.to_checkpoint(generator))
@@ -202,6 +212,28 @@ def train_fold(setup: FoldSetup, callbacks: Callbacks = SILENT) -> Trained | Non
     return Trained(model, probabilities, state.history, epoch)
 
 
+def make_loss(
+    data: FlowData, train: Sequence[int], settings: TrainConfig, device: torch.device
+) -> ClassLoss | UnitLoss:
+    """The loss of a fold with these training clips; training.balance weighs classes, or a unit's presence."""
+    training, count = settings.training, len(data.classes)
+    weights = torch.ones(count)
+    if data.units:
+        if training.balance == "loss":
+            weights = unit_presence(torch.tensor([data.units[i] for i in train]))
+        return UnitLoss(weights.to(device), training.label_smoothing)
+    if training.balance == "loss":
+        weights = class_weights([data.labels[i] for i in train], count)
+    return ClassLoss(weights.to(device), training.label_smoothing)
+
+
+def wanted(data: FlowData, indices: Sequence[int], device: torch.device) -> Tensor:
+    """What the network should answer: classes (B,) int64, or units (B, K) float32, 1, 0 or nan."""
+    if data.units:
+        return torch.tensor([data.units[i] for i in indices], device=device)
+    return torch.tensor([data.labels[i] for i in indices], device=device)
+
+
 def write_history(folder: Path, history: Sequence[Row]) -> None:
     """Write history.csv: one row per finished epoch."""
     if history:
@@ -211,7 +243,10 @@ def write_history(folder: Path, history: Sequence[Row]) -> None:
 def predict(
     model: nn.Module, inputs: Inputs, indices: Sequence[int], settings: TrainConfig, device: torch.device
 ) -> tuple[np.ndarray, Tensor]:
-    """The clips' class probabilities, (N, K) float64, and logits (N, K) float32 on the CPU, in evaluation mode."""
+    """The clips' probabilities, (N, K) float64, and logits (N, K) float32 on the CPU, in evaluation mode.
+
+    Of classes they sum to one; of action units each is that unit's own.
+    """
     model.eval()
     found = []
     with torch.no_grad():
@@ -222,7 +257,8 @@ def predict(
                 logits = inputs.forward(model, x)
             found.append(logits.float().cpu())
     logits = torch.cat(found)
-    return logits.double().softmax(1).numpy(), logits
+    answers = logits.double()
+    return (answers.sigmoid() if settings.data.target == "units" else answers.softmax(1)).numpy(), logits
 
 
 def one_step(
@@ -230,16 +266,16 @@ def one_step(
     x: Tensor,
     forward: Callable[[Any, Tensor], Tensor],
     targets: Tensor,
-    weights: Tensor,
+    loss: ClassLoss | UnitLoss,
     settings: TrainConfig,
 ) -> None:
     """One optimizer step on one batch."""
     training = settings.training
     state.optimizer.zero_grad(set_to_none=True)
-    loss = add_gradients(state.model, x, forward, targets, weights, settings)
-    if not math.isfinite(loss):
+    mean = add_gradients(state.model, x, forward, targets, loss, settings)
+    if not math.isfinite(mean):
         raise FoldFailed(
-            f"the loss is {loss} in epoch {state.epoch + 1}, step {state.step + 1}; "
+            f"the loss is {mean} in epoch {state.epoch + 1}, step {state.step + 1}; "
             "lower training.learning_rate or set training.clip_norm"
         )
     if training.clip_norm is not None:
@@ -247,9 +283,9 @@ def one_step(
     state.optimizer.step()
     if state.average is not None:
         state.average.update(state.changing())
-    whole = float(weights[targets].sum())
+    whole = float(loss.whole(targets))
     state.step += 1
-    state.losses += loss * whole
+    state.losses += mean * whole
     state.weight += whole
 
 
@@ -258,20 +294,20 @@ def add_gradients(
     x: Tensor,
     forward: Callable[[Any, Tensor], Tensor],
     targets: Tensor,
-    weights: Tensor,
+    loss: ClassLoss | UnitLoss,
     settings: TrainConfig,
 ) -> float:
     """Add one batch's gradients to the model's, in `accumulate` pieces that sum up to the whole batch's.
 
-    Returns the loss.
+    Returns the batch's mean loss.
     """
-    training, whole, total = settings.training, weights[targets].sum(), 0.0
-    for part, wanted in zip(x.chunk(training.accumulate), targets.chunk(training.accumulate), strict=True):
+    training, whole, total = settings.training, loss.whole(targets), 0.0
+    for part, answers in zip(x.chunk(training.accumulate), targets.chunk(training.accumulate), strict=True):
         with torch.autocast(x.device.type, torch.bfloat16, enabled=settings.run.precision == "bf16"):
             logits = forward(model, part)
-        loss = loss_sum(logits, wanted, weights, training.label_smoothing) / whole
-        loss.backward()
-        total += loss.item()
+        share = loss.summed(logits, answers) / whole
+        share.backward()
+        total += share.item()
     return total
 
 

@@ -4,7 +4,7 @@ import shutil
 import pytest
 from native_trees import CASME2_HEADER, casme2_row, frames, write_xls, write_xlsx
 
-from slstt.datasets import READERS, read_release
+from slstt.datasets import DATASETS, READERS, read_release
 from slstt.datasets.clips import Clip, Release
 from slstt.errors import DataError
 
@@ -214,7 +214,7 @@ def test_the_real_sheet_against_folders_of_its_own_names(tmp_path, shared_data):
     from slstt.datasets.annotations import read_annotations
 
     sheet = shared_data / "annotations" / "casme2_coding.csv"
-    for row in read_annotations("casme2", sheet)[0]:
+    for row in read_annotations(DATASETS["casme2"], sheet)[0]:
         frames(tmp_path / "CASME2-RAW" / row.subject / row.clip, (row.onset, row.apex, row.offset))
     release = read_release("casme2", tmp_path, sheet)
     assert len(release.clips) == 255

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slstt.datasets.clips import INDEX_COLUMNS, Clip, id_problem, read_index, write_index
+from slstt.datasets.clips import FIRST_INDEX_COLUMNS, INDEX_COLUMNS, KINDS, Clip, id_problem, read_index, write_index
 from slstt.errors import DataError
 from slstt.files import write_csv
 
@@ -20,6 +20,10 @@ CLIPS = st.builds(
     st.none() | st.integers(0, 10**8),
     st.integers(0, 10**8),
     st.builds(lambda name: Path("/data") / name, st.text("abc,'\" é中", min_size=1, max_size=8)),
+    action_units=st.text("0123456789+LR?,ABCDE", max_size=8),
+    kind=st.sampled_from(KINDS),
+    video=st.just("") | TEXT,
+    fps=st.none() | st.sampled_from([30.0, 59.94, 200.0]),
 )
 
 
@@ -33,8 +37,24 @@ def test_clips_come_back_sorted_and_whole(tmp_path_factory, clips):
 def test_ids_keep_their_zeros_and_an_unknown_apex_stays_unknown(tmp_path):
     clip = Clip("samm", "006", "006_1_2", "anger", 5562, None, 5632, Path("/x"), {5562: Path("/x/006_05562.jpg")})
     write_index(tmp_path / "index.csv", [clip])
-    assert (tmp_path / "index.csv").read_text().splitlines()[1] == "samm,006,006_1_2,anger,5562,,5632,1,/x"
+    assert (tmp_path / "index.csv").read_text().splitlines()[1] == "samm,006,006_1_2,anger,5562,,5632,1,/x,,micro,,,"
     assert read_index(tmp_path / "index.csv")[0].apex is None
+
+
+def test_an_older_index_without_the_later_columns_is_read(tmp_path):
+    write_csv(
+        tmp_path / "index.csv", FIRST_INDEX_COLUMNS, [("casme2", "sub01", "EP01_01", "others", 1, 2, 3, 10, "/x")]
+    )
+    (clip,) = read_index(tmp_path / "index.csv")
+    assert (clip.action_units, clip.kind, clip.video, clip.fps) == ("", "micro", "", None)
+
+
+@pytest.mark.parametrize("later", [("4", "mega", "", ""), ("4", "micro", "", "many"), ("4", "micro", "", "0")])
+def test_a_row_of_unknown_kind_or_frame_rate_is_named(tmp_path, later):
+    row = ("casme2", "sub01", "EP01_01", "others", 1, 2, 3, 10, "/x", *later, "")
+    write_csv(tmp_path / "index.csv", INDEX_COLUMNS, [row])
+    with pytest.raises(DataError, match=r"line 2 \(casme2 sub01 EP01_01\): kind is one of micro, macro"):
+        read_index(tmp_path / "index.csv")
 
 
 def test_all_malformed_rows_are_named(tmp_path):
@@ -45,7 +65,7 @@ def test_all_malformed_rows_are_named(tmp_path):
         ("casme2", "sub01", "EP01_02", "others", "one", 2, 3, 10, "/x"),
         ("casme2", "", "EP01_03", "others", 1, 2, 3, 10, "/x"),
     ]
-    write_csv(tmp_path / "index.csv", INDEX_COLUMNS, rows)
+    write_csv(tmp_path / "index.csv", FIRST_INDEX_COLUMNS, rows)
     with pytest.raises(DataError) as caught:
         read_index(tmp_path / "index.csv")
     twice, number, missing = caught.value.problems
@@ -74,7 +94,7 @@ def test_all_malformed_rows_are_named(tmp_path):
 def test_an_id_that_could_leave_its_folder_is_refused_with_its_line(tmp_path, text, complaint, place):
     row = ["casme2", "sub01", "EP01_01", "others", 1, 2, 3, 10, "/x"]
     row[place] = text
-    write_csv(tmp_path / "index.csv", INDEX_COLUMNS, [row])
+    write_csv(tmp_path / "index.csv", FIRST_INDEX_COLUMNS, [row])
     with pytest.raises(DataError) as caught:
         read_index(tmp_path / "index.csv")
     (problem,) = caught.value.problems
@@ -88,13 +108,13 @@ def test_an_id_of_a_hundred_bytes_is_one():
 
 def test_a_clip_listed_twice_in_other_capitals_is_one_clip(tmp_path):
     rows = [("casme2", "sub01", name, "others", 1, 2, 3, 10, "/x") for name in ("EP01_01f", "EP01_01F")]
-    write_csv(tmp_path / "index.csv", INDEX_COLUMNS, rows)
+    write_csv(tmp_path / "index.csv", FIRST_INDEX_COLUMNS, rows)
     with pytest.raises(DataError, match="EP01_01f and casme2 sub01 EP01_01F differ in capitals only"):
         read_index(tmp_path / "index.csv")
 
 
 def test_a_quote_that_swallows_rows_is_named(tmp_path):
-    lines = [",".join(INDEX_COLUMNS)]
+    lines = [",".join(FIRST_INDEX_COLUMNS)]
     lines += [f"casme2,sub01,EP01_0{n},others,1,2,3,10,/x" for n in range(1, 9)]
     lines[2] = 'casme2,sub01,EP01_02,others,1,2,3,10,"/x'
     lines[5] += '"'

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from native_trees import frames
 
+from slstt.datasets import DATASETS
 from slstt.datasets.annotations import Annotation
-from slstt.datasets.releases import frames_in, match, ranges, subfolders
+from slstt.datasets.folders import FrameFolders, frames_in, subfolders
+from slstt.datasets.releases import match, ranges
 from slstt.errors import DataError
 
 NAMES = ("EP01_01", "EP01_02", "EP01_03", "EP01_04")
@@ -39,7 +41,7 @@ def folders(tmp_path_factory):
 
 @given(rows=ROWS)
 def test_every_row_and_folder_ends_in_exactly_one_place(folders, rows):
-    clips, remarks = match("casme2", rows, folders, {})
+    clips, remarks = match(DATASETS["casme2"], rows, FrameFolders(folders, {}, ()))
     ends = Counter((clip.subject, clip.name) for clip in clips)
     ends += Counter((r.subject, r.clip) for r in remarks if r.action in ("failure", "ignored"))
     wanted = {(row.subject, row.clip) for row in rows} | set(folders)

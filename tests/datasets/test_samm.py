@@ -1,7 +1,7 @@
 import pytest
 from native_trees import SAMM_HEADER, frames, samm_row, write_xls, write_xlsx
 
-from slstt.datasets import read_release
+from slstt.datasets import DATASETS, read_release
 from slstt.datasets.annotations import read_annotations
 from slstt.errors import DataError
 
@@ -75,7 +75,7 @@ def test_another_data_set_is_recognised(tmp_path):
 
 def test_the_real_sheet_against_folders_of_its_own_names(tmp_path, shared_data):
     sheet = shared_data / "annotations" / "samm_coding.csv"
-    for row in read_annotations("samm", sheet)[0]:
+    for row in read_annotations(DATASETS["samm"], sheet)[0]:
         frames(
             tmp_path / "SAMM" / row.subject / row.clip, (row.onset, row.apex, row.offset), f"{row.subject}_{{:05d}}.jpg"
         )

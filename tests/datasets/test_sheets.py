@@ -15,6 +15,7 @@ from native_trees import (
     write_xlsx,
 )
 
+from slstt.datasets import DATASETS
 from slstt.datasets.annotations import read_annotations, read_rows
 from slstt.errors import DataError
 
@@ -38,7 +39,7 @@ def keys(annotations):
 
 @pytest.mark.parametrize(("suffix", "write"), [("xlsx", write_xlsx), ("xls", write_xls)])
 def test_workbooks_of_both_formats_read_the_same(tmp_path, suffix, write):
-    annotations, remarks = read_annotations("casme2", write(tmp_path / f"sheet.{suffix}", CASME2_ROWS))
+    annotations, remarks = read_annotations(DATASETS["casme2"], write(tmp_path / f"sheet.{suffix}", CASME2_ROWS))
     assert keys(annotations) == [
         ("sub01", "EP02_01f", "happiness", 46, 59, 86),
         ("sub01", "EP19_05f", "others", 1, None, 50),
@@ -53,7 +54,7 @@ def test_workbooks_of_both_formats_read_the_same(tmp_path, suffix, write):
 def test_the_header_is_found_below_a_preamble_and_on_a_later_worksheet(tmp_path, suffix, write):
     path = tmp_path / f"SAMM.{suffix}"
     write(path, SAMM_ROWS) if suffix == "xls" else write(path, SAMM_ROWS, ("cover", "legend"))
-    annotations, remarks = read_annotations("samm", path)
+    annotations, remarks = read_annotations(DATASETS["samm"], path)
     assert keys(annotations) == [
         ("006", "006_1_2", "anger", 5562, 5588, 5632),
         ("007", "007_3_1", "other", 10, 12, 30),
@@ -68,7 +69,7 @@ def test_csv_of_any_delimiter_and_usual_encoding(tmp_path, encoding, delimiter):
     path = tmp_path / "sheet.csv"
     with path.open("w", encoding=encoding, newline="") as stream:
         csv.writer(stream, delimiter=delimiter).writerows([[*row, "备注"] for row in CASME2_ROWS])
-    assert len(read_annotations("casme2", path)[0]) == 3
+    assert len(read_annotations(DATASETS["casme2"], path)[0]) == 3
 
 
 def test_notes_below_the_table_are_not_rows(tmp_path):
@@ -76,7 +77,7 @@ def test_notes_below_the_table_are_not_rows(tmp_path):
     row = (1, "s1_ne_01", "", 120, 150, "", "", 100, 200, "negative")
     twice = (20, "s20_po_02", "", 120, 150, 170, 190, 100, 200, "positive")
     path = write_xlsx(tmp_path / "SMIC-HS-E_annotation.xlsx", [SMIC_E_HEADER, row, twice, *notes])
-    annotations, remarks = read_annotations("smic", path)
+    annotations, remarks = read_annotations(DATASETS["smic"], path)
     assert [(a.subject, a.clip, a.onset, a.apex, a.offset, a.first, a.second) for a in annotations] == [
         ("s01", "s01_ne_01", 120, None, 150, 100, False),
         ("s20", "s20_po_02", 120, None, 150, 100, True),
@@ -91,7 +92,7 @@ def test_a_data_row_that_cannot_be_used_is_a_failure_not_a_note(tmp_path):
         casme2_row(2, "EP04_02", "?", 54, "", "others"),
         casme2_row(3, "intro", 1, 2, 3, "others"),
     ]
-    annotations, remarks = read_annotations("casme2", write_xlsx(tmp_path / "sheet.xlsx", rows))
+    annotations, remarks = read_annotations(DATASETS["casme2"], write_xlsx(tmp_path / "sheet.xlsx", rows))
     assert len(annotations) == 3
     assert {(r.kind, r.action) for r in remarks} == {("bad_row", "failure")}
     first, second, third = (r.reason for r in remarks)
@@ -111,7 +112,7 @@ def test_missing_columns_are_named(tmp_path):
 
 def test_a_table_without_rows_is_an_error(tmp_path):
     with pytest.raises(DataError, match="no row of casme2"):
-        read_annotations("casme2", write_xlsx(tmp_path / "sheet.xlsx", [CASME2_HEADER]))
+        read_annotations(DATASETS["casme2"], write_xlsx(tmp_path / "sheet.xlsx", [CASME2_HEADER]))
 
 
 def test_damaged_foreign_and_absent_sheets_are_named(tmp_path):
@@ -133,7 +134,7 @@ def test_damaged_foreign_and_absent_sheets_are_named(tmp_path):
 
 @pytest.mark.parametrize(("dataset", "rows", "subjects"), [("casme2", 255, 26), ("samm", 159, 29), ("smic", 164, 16)])
 def test_the_real_sheets_have_the_published_numbers_of_rows(shared_data, dataset, rows, subjects):
-    annotations, remarks = read_annotations(dataset, shared_data / "annotations" / f"{dataset}_coding.csv")
+    annotations, remarks = read_annotations(DATASETS[dataset], shared_data / "annotations" / f"{dataset}_coding.csv")
     assert (len(annotations), len({a.subject for a in annotations})) == (rows, subjects)
     assert len({(a.subject, a.clip) for a in annotations}) == rows
     assert remarks == []
@@ -150,14 +151,14 @@ def csv_sheet(path, clips=50):
 def test_an_unclosed_quote_is_named_and_loses_no_clip(tmp_path):
     path = tmp_path / "sheet.csv"
     lines = csv_sheet(path)
-    assert len(read_annotations("casme2", path)[0]) == 50
+    assert len(read_annotations(DATASETS["casme2"], path)[0]) == 50
     path.write_text("\n".join([*lines[:2], lines[2].replace("EP", '"EP'), *lines[3:]]))
     with pytest.raises(DataError, match=r'sheet\.csv: line 3: a quote \("\) that begins in this line is not closed'):
-        read_annotations("casme2", path)
+        read_annotations(DATASETS["casme2"], path)
     opened = [*lines[:2], lines[2].replace("EP", '"EP'), *lines[3:9], lines[9].replace(",46", '",46'), *lines[10:]]
     path.write_text("\n".join(opened))
     with pytest.raises(DataError, match=r"sheet\.csv: line 3: .* closed in line 10 only"):
-        read_annotations("casme2", path)
+        read_annotations(DATASETS["casme2"], path)
 
 
 def test_a_note_of_several_lines_is_a_note(tmp_path):
@@ -166,7 +167,7 @@ def test_a_note_of_several_lines_is_a_note(tmp_path):
     lines[0] = lines[0].replace("OnsetFrame", '"Onset\nFrame"') + ",Notes"
     lines[4] += ',"eyes half closed,\nhead turned"'
     path.write_text("\n".join(lines))
-    assert len(read_annotations("casme2", path)[0]) == 50
+    assert len(read_annotations(DATASETS["casme2"], path)[0]) == 50
 
 
 @pytest.mark.parametrize(
@@ -190,7 +191,7 @@ def test_excels_unicode_text_is_read(tmp_path):
     path = tmp_path / "sheet.csv"
     lines = csv_sheet(path)
     path.write_text("\n".join(lines).replace(",", "\t"), encoding="utf-16")
-    assert len(read_annotations("casme2", path)[0]) == 50
+    assert len(read_annotations(DATASETS["casme2"], path)[0]) == 50
 
 
 def workbook_of(path, sheets):
@@ -215,7 +216,7 @@ SURPRISED = [CASME2_HEADER, *[(*row[:8], "surprise") for row in CASME2_ROWS[1:]]
 
 def test_a_hidden_worksheet_is_never_taken(tmp_path):
     path = workbook_of(tmp_path / "s.xlsx", [("old", True, SURPRISED), ("codes", False, CASME2_ROWS)])
-    annotations, remarks = read_annotations("casme2", path)
+    annotations, remarks = read_annotations(DATASETS["casme2"], path)
     assert [a.emotion for a in annotations] == ["happiness", "others", "disgust"]
     (remark,) = remarks
     assert (remark.kind, remark.action) == ("other_worksheet", "ignored")
@@ -234,21 +235,21 @@ def test_a_hidden_worksheet_of_an_xls_is_never_taken(tmp_path):
                 sheet.write(r, c, cell)
     workbook.active_sheet = 1
     workbook.save(str(tmp_path / "s.xls"))
-    annotations, remarks = read_annotations("casme2", tmp_path / "s.xls")
+    annotations, remarks = read_annotations(DATASETS["casme2"], tmp_path / "s.xls")
     assert [a.emotion for a in annotations] == ["happiness", "others", "disgust"]
     assert [remark.kind for remark in remarks] == ["other_worksheet"]
 
 
 def test_of_several_visible_worksheets_the_first_is_taken_and_the_others_are_said(tmp_path):
     path = workbook_of(tmp_path / "s.xlsx", [("first", False, CASME2_ROWS), ("second", False, SURPRISED)])
-    annotations, remarks = read_annotations("casme2", path)
+    annotations, remarks = read_annotations(DATASETS["casme2"], path)
     assert annotations[0].emotion == "happiness"
     assert "worksheet 'second' holds a coding table as well; not used, 'first' is" in remarks[0].reason
 
 
 def test_rows_in_other_capitals_are_the_same_clip(tmp_path):
     rows = [*CASME2_ROWS, casme2_row("SUB01", "ep02_01F", 46, 59, 86, "Happiness")]
-    annotations, _ = read_annotations("casme2", write_xlsx(tmp_path / "s.xlsx", rows))
+    annotations, _ = read_annotations(DATASETS["casme2"], write_xlsx(tmp_path / "s.xlsx", rows))
     assert keys(annotations)[-1] == keys(annotations)[0]
 
 
@@ -271,7 +272,7 @@ def test_formats_far_away_are_no_cells(tmp_path):
             for c, cell in enumerate(row):
                 sheet.write(r, c, cell)
         sheet.write_blank(1_048_575, 16_383, None, workbook.add_format({"bold": True}))
-    assert len(read_annotations("casme2", path)[0]) == 3
+    assert len(read_annotations(DATASETS["casme2"], path)[0]) == 3
 
 
 def test_a_stray_cell_of_an_xls_is_named(tmp_path):

@@ -3,7 +3,7 @@ import csv
 import pytest
 from native_trees import SMIC_E_HEADER, frames, write_xlsx
 
-from slstt.datasets import read_release
+from slstt.datasets import DATASETS, read_release
 from slstt.datasets.annotations import read_annotations
 from slstt.errors import DataError
 
@@ -170,6 +170,8 @@ def test_the_real_sheet_agrees_with_folders_read_without_it(tmp_path, shared_dat
     release = read_release("smic", tmp_path)
     assert release.remarks == ()
     assert read_release("smic", tmp_path, sheet).clips == release.clips
-    told = {(a.subject, a.clip, a.emotion, a.onset, a.apex, a.offset) for a in read_annotations("smic", sheet)[0]}
+    told = {
+        (a.subject, a.clip, a.emotion, a.onset, a.apex, a.offset) for a in read_annotations(DATASETS["smic"], sheet)[0]
+    }
     assert {(c.subject, c.name, c.emotion, c.onset, c.apex, c.offset) for c in release.clips} == told
     assert len(told) == 164

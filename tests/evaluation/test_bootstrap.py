@@ -7,8 +7,7 @@ from simulated_runs import predictions
 from sklearn.metrics import f1_score
 
 from slstt.evaluation import metrics
-from slstt.evaluation.bootstrap import DRAWS, interval, intervals, resample, subject_weights
-from slstt.evaluation.metrics import scores_of
+from slstt.evaluation.metrics import DRAWS, interval, intervals, resample, scores_of, subject_weights
 from slstt.evaluation.predictions import Predictions
 
 

@@ -7,8 +7,8 @@ from simulated_runs import predictions
 from sklearn.metrics import f1_score
 
 from slstt.errors import ConfigError, DataError
-from slstt.evaluation.bootstrap import subject_weights
 from slstt.evaluation.compare import compare, comparison_table, mcnemar
+from slstt.evaluation.metrics import subject_weights
 from slstt.evaluation.predictions import Predictions
 
 NAMES = ("lstm", "mean")

@@ -11,12 +11,11 @@ from simulated_runs import predictions, run_folder
 from slstt.errors import DataError
 from slstt.evaluation import figures
 from slstt.evaluation.compare import compare
-from slstt.evaluation.evaluate import evaluate
 from slstt.evaluation.figures import calibration
 from slstt.evaluation.metrics import summary
 from slstt.evaluation.predictions import Predictions, write_predictions
 from slstt.evaluation.report import confident_mistakes, write_report
-from slstt.evaluation.run import read_run
+from slstt.evaluation.run import evaluate, read_run
 from slstt.flow.flow_files import flow_path, write_flow
 from slstt.pages import figure_style
 
@@ -139,7 +138,7 @@ def test_confident_mistakes_are_wrong_and_in_order() -> None:
 def read_run_of(found: Predictions):
     from slstt.evaluation.run import EvaluatedRun
 
-    return EvaluatedRun(Path("nowhere"), {"run": found})
+    return EvaluatedRun(Path("nowhere"), seeds={"run": found})
 
 
 def test_mistakes_show_the_flow_where_the_cache_is_at_hand(tmp_path: Path) -> None:

@@ -10,12 +10,10 @@ from simulated_runs import predictions, run_folder
 from sklearn.metrics import f1_score
 
 from slstt.errors import DataError
-from slstt.evaluation.compare import ScoresUnderRule, selection_gap
-from slstt.evaluation.evaluate import evaluate
-from slstt.evaluation.metrics import scores_of, subject_confusions
+from slstt.evaluation.metrics import ScoresUnderRule, scores_of, selection_gap, subject_confusions
 from slstt.evaluation.predictions import Predictions, write_predictions
 from slstt.evaluation.report import confident_mistakes
-from slstt.evaluation.run import EvaluatedRun, read_run
+from slstt.evaluation.run import EvaluatedRun, evaluate, read_run
 
 
 @pytest.fixture

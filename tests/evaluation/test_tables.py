@@ -11,8 +11,8 @@ from simulated_runs import THREE, predictions
 from slstt.datasets.protocols import PROTOCOLS
 from slstt.errors import printable
 from slstt.evaluation import metrics
-from slstt.evaluation.evaluate import naming
 from slstt.evaluation.predictions import Predictions
+from slstt.evaluation.run import naming
 from slstt.evaluation.tables import (
     Table,
     as_latex,

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slstt.config.train import Augment
-from slstt.flow.augmentation import Changes, augment, draw_changes, intensify, mirror, retime, transform
-from slstt.flow.encoding import strain
+from slstt.flow.encoding import Changes, augment, draw_changes, intensify, mirror, retime, strain, transform
 
 SIZE = 33
 

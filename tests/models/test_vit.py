@@ -252,9 +252,14 @@ def test_all_impossible_arguments_are_named_at_once() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.1)])
 def test_cuda_agrees_with_cpu(
-    dtype: torch.dtype, tolerance: float, fill: Callable[..., None], frames: Callable[..., Tensor]
+    dtype: torch.dtype,
+    tolerance: float,
+    fill: Callable[..., None],
+    frames: Callable[..., Tensor],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """float32: another order of sums; bfloat16 autocast: 8 bits of mantissa (2^-8 = 0.004) through four blocks."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # on by default for convolutions
     model = VisionTransformer(**SMALL).eval()
     fill(model)
     x = frames(4, 32)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from native_trees import CASME2_HEADER, casme2_row, frames, write_xlsx
 
-from slstt.datasets import read_release
+from slstt.datasets import DATASETS, read_release
 from slstt.datasets.annotations import read_annotations
 from slstt.datasets.clips import Clip, Release
 from slstt.datasets.protocols import PROTOCOLS, class_of
@@ -120,7 +120,7 @@ def test_policies_touch_no_other_remark(release):
 
 def test_a_whole_release_is_recognised_as_exactly_the_published_lists(tmp_path, shared_data):
     sheet = shared_data / "annotations" / "casme2_coding.csv"
-    rows = read_annotations("casme2", sheet)[0]
+    rows = read_annotations(DATASETS["casme2"], sheet)[0]
     clips = [Clip("casme2", r.subject, r.clip, r.emotion, r.onset, r.apex, r.offset, tmp_path) for r in rows]
     whole = examine(Release("casme2", "CASME II", tmp_path, sheet, tuple(clips)), quiet=True).text
     assert "249 of 249 clips, 26 of 26 subjects" in whole and "145 of 145 clips, 24 of 24 subjects" in whole

@@ -11,10 +11,10 @@ from slstt.config.train import Data, TrainConfig, problems
 from slstt.datasets.clips import Clip, read_index, write_index
 from slstt.errors import DataError
 from slstt.files import write_json
-from slstt.flow.augmentation import mirror
-from slstt.flow.encoding import encode, resize_pictures, resized
+from slstt.flow.encoding import encode, mirror, resize_pictures, resized
 from slstt.flow.flow_files import FLOW_VERSION, flow_path, read_flow, write_flow
-from slstt.training.inputs import FlowData, FlowInputs, protocol_lines, read_data
+from slstt.training.flow_data import FlowData, protocol_lines, read_data
+from slstt.training.inputs import FlowInputs
 
 
 def data_of(root: Path, size: int = 16, **more) -> FlowData:

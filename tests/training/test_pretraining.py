@@ -51,7 +51,8 @@ strays = sorted(p for p in opened if not any(p == a or p.startswith(a + os.sep) 
 own = [p for p in opened if p.startswith(os.path.realpath(package))]
 tables = sorted(p for p in own if not p.endswith((".py", ".pyc", ".yaml")))
 modules = sorted(m for m in sys.modules if m.startswith("slstt.datasets.") and m.split(".")[2] in
-                 ("flow_maps", "protocols", "cache") or m in ("slstt.training.inputs", "slstt.training.trainer"))
+                 ("flow_maps", "protocols", "cache") or m in
+                 ("slstt.training.inputs", "slstt.training.flow_data", "slstt.training.trainer"))
 print(repr((code, strays, tables, modules)))
 """
 
