@@ -125,7 +125,7 @@ def finished(entry: Entry, out: Path) -> EvaluatedRun | None:
         return None
     runs = [read_run(folder) for folder in seeds]
     predictions = {folder.name: run.predictions for folder, run in zip(seeds, runs, strict=True)}
-    return EvaluatedRun(out / entry.name, seeds=predictions, folders=tuple(seeds), settings=runs[0].settings)
+    return EvaluatedRun(out / entry.name, tuple(seeds), runs[0].settings, runs[0].environment, seeds=predictions)
 
 
 def peeking(run: EvaluatedRun) -> str:

@@ -1,4 +1,4 @@
-"""`slstt-eval`: scores, intervals and the report of a run, from its predictions.csv alone."""
+"""`slstt-eval`: scores, intervals and the report of a run, or of spotted intervals, from its tables alone."""
 
 import argparse
 import json
@@ -11,6 +11,14 @@ from slstt import cli
 from slstt.errors import ConfigError, printable, shortened
 from slstt.evaluation.compare import Comparison, compare, comparison_table
 from slstt.evaluation.run import EvaluatedRun, RunFolder, UnitRun, evaluate, read_any_run, result_tables
+from slstt.evaluation.spotting import (
+    SpottedFolder,
+    evaluate_spotting,
+    holds_spotting,
+    read_spotted,
+    spotting_tables,
+    spotting_title,
+)
 from slstt.evaluation.tables import Table, as_latex, as_markdown, as_text
 from slstt.evaluation.unit_tables import evaluate_units, unit_tables
 from slstt.files import write_json, write_text
@@ -21,7 +29,8 @@ EXAMPLES = """\
   slstt-eval runs/lstm runs/mean          two runs and their paired difference
   slstt-eval runs/cde --allow-partial     an unfinished run, labelled PARTIAL
   slstt-eval downloads/                   a folder that contains only a predictions.csv
-  slstt-eval runs/seeds/                  a folder with one run per seed: mean, spread and pooled scores"""
+  slstt-eval runs/seeds/                  a folder with one run per seed: mean, spread and pooled scores
+  slstt-eval spotted/casme_square         intervals of slstt-spot (intervals.csv, truth.csv): F1, STRS, timelines"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,6 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--no-report", action="store_true", help="write only the tables and metrics.json, no figures and no page"
     )
+    parser.add_argument(
+        "--only-with-expressions",
+        action="store_true",
+        help="spotting: leave out videos without an expression; flatters, so the result is marked INVALID",
+    )
     parser.add_argument("--check", action="store_true", help="read and score, say what would be written, write nothing")
     return cli.run(parser, _evaluate, argv)
 
@@ -41,6 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _evaluate(arguments: argparse.Namespace) -> int:
     if len(arguments.runs) > 2:
         raise ConfigError(f"{len(arguments.runs)} runs given; name one, or two to compare")
+    spotting = [holds_spotting(folder) for folder in arguments.runs]
+    if any(spotting):
+        return _evaluate_spotting(arguments, all(spotting))
+    if arguments.only_with_expressions:
+        raise ConfigError("--only-with-expressions: is for spotted intervals (intervals.csv and truth.csv)")
     runs = [read_any_run(folder) for folder in arguments.runs]
     units = [run for run in runs if isinstance(run, UnitRun)]
     if units:
@@ -114,6 +133,49 @@ def _partial(runs: Sequence[RunFolder], arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     return 1 if partial and not arguments.allow_partial else 0
+
+
+def _evaluate_spotting(arguments: argparse.Namespace, alike: bool) -> int:
+    if len(arguments.runs) > 1:
+        what = "two folders of spotted intervals" if alike else "a run and a folder of spotted intervals"
+        raise ConfigError(f"{' and '.join(map(str, arguments.runs))}: {what} are not compared; name one")
+    if arguments.attention:
+        raise ConfigError("--attention: spotted intervals have no network; leave it out")
+    spotted = read_spotted(arguments.runs[0])
+    metrics = evaluate_spotting(spotted, arguments.only_with_expressions)
+    folder, tables = spotted.folder, spotting_tables(metrics)
+    if not arguments.check:
+        write_json(folder / "metrics.json", metrics)
+    if arguments.json:
+        print(json.dumps(metrics, indent=2, ensure_ascii=True), flush=True)
+    else:
+        _print_spotting(spotted, metrics, tables)
+    if arguments.check:
+        names = ["metrics.json", "table.md", "table.tex", *([] if arguments.no_report else ["report.html", "figures/"])]
+        would = f"would be written to {printable(str(folder))}: {', '.join(names)}; nothing was (--check)"
+        print(would, file=sys.stderr)
+        return 0
+    write_text(folder / "table.md", as_markdown(tables))
+    write_text(folder / "table.tex", as_latex(tables))
+    if not arguments.no_report:
+        from slstt.evaluation.spotting_report import write_spotting_report
+
+        page = write_spotting_report(spotted, metrics)
+        if not (arguments.json or arguments.quiet):
+            print(f"report: {page}\nfigures: {folder / 'figures'}", flush=True)
+    return 0
+
+
+def _print_spotting(spotted: SpottedFolder, metrics: dict[str, Any], tables: Sequence[Table]) -> None:
+    print(f"{printable(str(spotted.folder))}: {spotting_title(metrics)}")
+    print(
+        f"{metrics['videos']} videos, {metrics['videos_without_expression']} of them without an expression, of "
+        f"{metrics['subjects']} subjects; [95% interval: {metrics['bootstrap']['draws']:,} bootstrap draws of subjects]"
+    )
+    _print_tables(tables)
+    for warning in metrics["warnings"]:
+        print(f"note: {printable(warning)}")
+    print(flush=True)
 
 
 def _say_what_would_be_written(runs: Sequence[RunFolder], arguments: argparse.Namespace) -> None:

@@ -4,16 +4,22 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from slstt.datasets import casme2, casme_square, samm, samm_long, smic
-from slstt.datasets.clips import Release, Remark, key_problems
+from slstt.datasets import casme, casme2, casme3, casme_square, dfme, fourdme, mmew, samm, samm_long, smic, table
+from slstt.datasets.clips import Release, Remark, key_problems, name_of, same_but_for_case
 from slstt.datasets.data_set import DataSet
 
 _MODULES = (
     casme2,
     samm,
     smic,
+    casme,
+    casme3,
     casme_square,
+    mmew,
     samm_long,
+    fourdme,
+    dfme,
+    table,
 )
 """A new data set is one module, with its facts and its reader, and one line here."""
 
@@ -33,8 +39,12 @@ def read_release(dataset: str, root: Path, annotations: Path | None = None) -> R
     """
     release = READERS[dataset](root, annotations)
     clips, remarks = [], list(release.remarks)
+    doubled = {other: one for one, other in same_but_for_case(clip.key for clip in release.clips)}
     for clip in release.clips:
-        if problems := key_problems(clip.key):
+        if clip.key in doubled:
+            reason = f"differs from {name_of(doubled[clip.key])} in capitals only; rename one of them"
+            remarks.append(Remark(*clip.key, "duplicate_id", reason, "failure", clip.kind))
+        elif problems := key_problems(clip.key):
             remarks.append(Remark(*clip.key, "bad_id", f"{'; '.join(problems)}; rename it", "failure"))
         else:
             clips.append(clip)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from slstt.datasets.clips import KINDS, Kind, Remark
+from slstt.datasets.clips import KINDS, Kind, Remark, frame_rate
 from slstt.datasets.data_set import COLUMNS, REQUIRED, DataSet, whole_number
 from slstt.datasets.worksheets import Worksheet, read_worksheets
 from slstt.errors import DataError
@@ -41,6 +41,11 @@ class Annotation:
     kind: Kind = "micro"
     video: str = ""
     """The recording that the clip lies in; empty where the clip has a folder of its own."""
+
+    fps: float | None = None
+    """Frames a second, where the sheet says it of the clip."""
+    split: str = ""
+    """The owners' training or test set that lists the clip."""
 
     @property
     def place(self) -> tuple[str, str]:
@@ -123,7 +128,8 @@ def as_annotations(
         elif problems:
             reason = f"{path.name} row {line}: {'; '.join(problems)}; row not used"
             subject, clip = _normal_where_valid(data_set, cells)
-            remarks.append(Remark(data_set.name, subject, clip, "bad_row", reason, "failure"))
+            about = "macro" if cells.get("kind") == "macro" else "micro"
+            remarks.append(Remark(data_set.name, subject, clip, "bad_row", reason, "failure", about))
     if not annotations and not remarks:
         raise DataError(f"{path}: no row of {data_set.name} below the header")
     remarks += [Remark(data_set.name, "", "", "other_worksheet", line, "ignored") for line in others]
@@ -166,6 +172,9 @@ def _annotation(data_set: DataSet, line: int, cells: Mapping[str, str]) -> tuple
     kind = cells.get("kind", "") or "micro"
     if kind not in KINDS:
         problems.append(f"kind '{kind}' is none of {', '.join(KINDS)}")
+    fps = frame_rate(cells.get("fps", ""))
+    if fps is None:
+        problems.append(f"fps '{cells['fps']}' is not a number above 0")
     if problems or onset is None:
         return None, problems
     return Annotation(
@@ -182,6 +191,7 @@ def _annotation(data_set: DataSet, line: int, cells: Mapping[str, str]) -> tuple
         cells.get("units", "").strip(),
         cast(Kind, kind),
         ids["video"],
+        fps or None,
     ), []
 
 

@@ -55,7 +55,8 @@ def read(root: Path, annotations: Path | None = None) -> Release:
     )
 
 
-def _rows(found: LocatedRelease) -> Rows:
+def _rows(found: LocatedRelease, there: FrameFolders) -> Rows:
+    assert found.sheet is not None
     coded: list[tuple[int, Cells]] = []
     participants: dict[str, str] = {}
     films = dict(FILMS)

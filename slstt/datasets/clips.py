@@ -1,7 +1,7 @@
 """One annotated clip, and the table of clips (`index.csv`) that preprocessing leaves and training reads."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -113,6 +113,8 @@ class Remark:
     """One line for the user: what is wrong and what was or will be done."""
     action: Literal["failure", "flag", "ignored"]
     """failure: no flow file, `failures.csv`; flag: kept with a remark, `flags.csv`; ignored: only counted."""
+    about: Kind = "micro"
+    """The kind of expression it is about, where that matters."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,25 @@ class Release:
     remarks: tuple[Remark, ...] = ()
     videos: tuple[Video, ...] = ()
     """All recordings found, those without an expression included; empty where each clip has a folder of its own."""
+
+
+def of_kinds(release: Release, kinds: Collection[Kind]) -> Release:
+    """The release with the clips of these kinds alone, and without what was said about others."""
+    clips = tuple(clip for clip in release.clips if clip.kind in kinds)
+    remarks = tuple(remark for remark in release.remarks if remark.action == "ignored" or remark.about in kinds)
+    return replace(release, clips=clips, remarks=remarks)
+
+
+def within_intervals(release: Release) -> Release:
+    """The release whose clips in recordings have the frames from onset to offset alone, not those of the whole."""
+    return replace(release, clips=tuple(_within_interval(clip) for clip in release.clips))
+
+
+def _within_interval(clip: Clip) -> Clip:
+    if not clip.video:
+        return clip
+    frames = {number: path for number, path in clip.frames.items() if clip.onset <= number <= clip.offset}
+    return replace(clip, frames=frames)
 
 
 def index_row(clip: Clip) -> tuple[str, ...]:
@@ -175,7 +196,7 @@ def read_index(path: Path) -> list[Clip]:
         if onset is None or offset is None or (numbers["apex"] is None and row["apex"]):
             problems.append(f"{where} ({' '.join(key)}): onset, apex and offset are whole numbers")
             continue
-        kind, fps = row.get("kind") or "micro", _frame_rate(row.get("fps", ""))
+        kind, fps = row.get("kind") or "micro", frame_rate(row.get("fps", ""))
         if kind not in KINDS or fps is None:
             problems.append(f"{where} ({' '.join(key)}): kind is one of {', '.join(KINDS)}, fps a number above 0")
             continue
@@ -199,7 +220,7 @@ def _frame_number(text: str) -> int | None:
     return int(text) if re.fullmatch(r"\s*[+-]?\d{1,12}\s*", text, re.ASCII) else None
 
 
-def _frame_rate(text: str) -> float | None:
+def frame_rate(text: str) -> float | None:
     """The number in the cell, 0 where it is empty; None where it is no frame rate."""
     if not text.strip():
         return 0.0

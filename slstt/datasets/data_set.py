@@ -57,6 +57,11 @@ class IdForm:
     example: str
 
 
+def as_written(form: str, example: str) -> IdForm:
+    """Ids that are kept as they are."""
+    return IdForm(named(form), lambda found: found[0], example)
+
+
 @dataclass(frozen=True)
 class Tree:
     """Where folders of frames lie: below a common folder, one level of folders after the other.
@@ -79,14 +84,14 @@ class DataSet:
     rate: float | None
     """Frames a second; None where they differ."""
     emotions: tuple[str, ...]
-    """The emotions that its annotation knows, in our spelling."""
+    """The emotions that its annotation knows, in our spelling; empty where any may occur."""
     subject: IdForm
     clip: IdForm
     trees: tuple[Tree, ...]
     example: str
     """A frame's path below the root, for error messages."""
     sheets: tuple[str, ...] = ()
-    """Stems of the coding sheets in circulation, the one to prefer first."""
+    """Stems of the coding sheets in circulation, the one to prefer first; empty where the folders say all."""
     sheet_pattern: re.Pattern[str] = re.compile(r"(?!)")
     """Fits the lower-case file name of any coding sheet, listed above or not; as it stands, none."""
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: COLUMNS)
@@ -103,10 +108,12 @@ class DataSet:
 
     def subject_id(self, text: str) -> str:
         """The subject in normal form. Raises ValueError where `text` names no subject."""
-        number = whole_number(text)
-        found = self.subject.pattern.fullmatch(text.strip() if number is None else str(number))
+        # A spreadsheet may make 6.0 of 6; the zeros of 006 stay, for some collections count them.
+        found = self.subject.pattern.fullmatch(re.sub(r"^(\d+)\.0*$", r"\1", text.strip(), flags=re.ASCII))
         if not found:
             raise ValueError(f"'{text[:40]}' is not a subject of {self.name}; expected e.g. {self.subject.example}")
+        if (problem := id_problem(self.subject.normal(found))) is not None:
+            raise ValueError(problem)
         return self.subject.normal(found)
 
     def clip_id(self, text: str) -> str:

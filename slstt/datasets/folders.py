@@ -12,8 +12,7 @@ from slstt.datasets.clips import Remark
 from slstt.datasets.data_set import DataSet, Tree
 from slstt.datasets.worksheets import FORMATS
 from slstt.errors import DataError
-
-PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
+from slstt.images import PICTURES
 
 DEPTH = 4
 """How far below `--root` subjects are looked for (`SMIC-E_raw image/HS_long/SMIC-HS-E/HS/s01` is the deepest known)."""
@@ -39,7 +38,7 @@ def survey(data_set: DataSet, root: Path) -> Survey:
 
     Raises DataError where `root` is missing, is a file, or is empty.
     """
-    _check_root(root)
+    check_root(root)
     parents: dict[Path, Tree] = {}
     sheets, unnamed, level, seen = [], [], [root], set()
     for _ in range(DEPTH + 1):
@@ -67,7 +66,7 @@ def survey(data_set: DataSet, root: Path) -> Survey:
     return Survey(parents, tuple(sheets), tuple(unnamed))
 
 
-def _check_root(root: Path) -> None:
+def check_root(root: Path) -> None:
     """Raise DataError where `root` is missing, no folder, empty, or called what no table can hold."""
     if not _is_text(str(root)):
         raise DataError(f"{str(root)!a}: the path holds control characters or is not UTF-8; rename the folder")
@@ -140,6 +139,17 @@ def pick_sheet(sheets: Iterable[Path], pattern: re.Pattern[str], preferred: Iter
     fitting = [path for path in dict.fromkeys(sheets) if pattern.match(path.name.lower())]
     fitting.sort(key=lambda path: order.index(path.stem.lower()) if path.stem.lower() in order else len(order))
     return (fitting[0], fitting[1:]) if fitting else (None, [])
+
+
+def files_called(pattern: re.Pattern[str], folders: Iterable[Path]) -> list[Path]:
+    """The files in `folders` whose name fits, each once, by name."""
+    found = {
+        (folder / entry.name).resolve(): folder / entry.name
+        for folder in folders
+        for entry in _entries(folder)
+        if pattern.fullmatch(entry.name) and _leads_to(entry, os.DirEntry.is_file)
+    }
+    return sorted(found.values(), key=lambda path: (path.name, path))
 
 
 def by_id(found: Iterable[tuple[tuple[str, str], Path]]) -> tuple[dict[tuple[str, str], Path], Mapping[Path, Path]]:

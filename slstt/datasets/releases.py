@@ -31,7 +31,7 @@ def read_native(
     *,
     rank: Callable[[Path], Any] = lambda folder: 0,
     title: Callable[[Path], str] = lambda folder: "",
-    rows: "Callable[[LocatedRelease], Rows] | None" = None,
+    rows: "Callable[[LocatedRelease, FrameFolders], Rows] | None" = None,
     folders: Callable[[FrameFolders], FrameFolders] = lambda found: found,
 ) -> Release:
     """The release of `data_set` at `root`: what nearly all readers do.
@@ -42,8 +42,12 @@ def read_native(
     unreadable.
     """
     found = locate(data_set, root, annotations, rank)
-    coded, unusable = rows(found) if rows else read_annotations(data_set, found.sheet)
     there = folders(frame_folders(data_set, found.folder, found.tree))
+    if rows is None:
+        assert found.sheet is not None  # a data set without sheets says how its rows come
+        coded, unusable = read_annotations(data_set, found.sheet)
+    else:
+        coded, unusable = rows(found, there)
     clips, remarks = match(data_set, coded, there)
     kind = title(found.folder) or found.tree.title
     videos = sorted(there.folders.items()) if any("video" in p.groupindex for p in found.tree.levels) else ()
@@ -62,10 +66,12 @@ def read_native(
 class LocatedRelease:
     """Where the frames and the coding sheet lie, and what else was there."""
 
+    root: Path
     folder: Path
     """Below it begins the tree of frames."""
     tree: Tree
-    sheet: Path
+    sheet: Path | None
+    """None in a data set without sheets, where none was given."""
     sheets: tuple[Path, ...]
     """All spreadsheets at, below and above the root."""
     remarks: tuple[Remark, ...]
@@ -87,18 +93,18 @@ def locate(
     sheet, further = (
         (annotations, []) if annotations else pick_sheet(found.sheets, data_set.sheet_pattern, data_set.sheets)
     )
-    if sheet is None:
+    if sheet is not None:
+        problems += sheet_problems(sheet)
+    elif data_set.sheets:
         problems.append(no_sheet(data_set, root, found))
-    else:
-        problems += _sheet_problems(sheet)
-    if problems or sheet is None:
+    if problems:
         raise DataError(*problems)
     unused = [("other_release", path) for path in folders[1:]] + [("other_sheet", path) for path in further]
     remarks = [
         Remark(data_set.name, "", "", kind, f"{path} found as well; not used", "ignored") for kind, path in unused
     ]
     remarks += unnamed_remarks(data_set.name, found)
-    return LocatedRelease(folders[0], found.parents[folders[0]], sheet, tuple(found.sheets), tuple(remarks))
+    return LocatedRelease(root, folders[0], found.parents[folders[0]], sheet, tuple(found.sheets), tuple(remarks))
 
 
 def _order(data_set: DataSet, found: Survey, folder: Path) -> tuple[int, int, Path]:
@@ -112,7 +118,8 @@ def unnamed_remarks(dataset: str, found: Survey) -> list[Remark]:
     return [Remark(dataset, "", "", "unreadable_name", f"{path} {reason}", "ignored") for path in found.unnamed]
 
 
-def _sheet_problems(sheet: Path) -> list[str]:
+def sheet_problems(sheet: Path) -> list[str]:
+    """Why a coding sheet cannot be read, before it is opened."""
     try:
         sheet.stat()
     except FileNotFoundError:
@@ -171,12 +178,11 @@ def match(data_set: DataSet, annotations: Iterable[Annotation], there: FrameFold
         lines = " and ".join(str(row.line) for row in same)
         if any(_content(row) != _content(same[0]) for row in same):
             reason = f"rows {lines} of the sheet differ; keep the one that holds"
-            remarks.append(Remark(dataset, *key, "duplicate_row", reason, "failure"))
+            remarks.append(Remark(dataset, *key, "duplicate_row", reason, "failure", row.kind))
             continue
         if len(same) > 1:
-            remarks.append(
-                Remark(dataset, *key, "duplicate_row", f"rows {lines} of the sheet are equal; used once", "flag")
-            )
+            reason = f"rows {lines} of the sheet are equal; used once"
+            remarks.append(Remark(dataset, *key, "duplicate_row", reason, "flag", row.kind))
         clip, noticed = _clip(data_set, row, folders.get(row.place), read)
         remarks += noticed
         if clip is not None:
@@ -190,15 +196,31 @@ def match(data_set: DataSet, annotations: Iterable[Annotation], there: FrameFold
 
 
 class _FrameLists:
-    """What `frames_in` says of each folder, listed once: several clips may lie in one recording."""
+    """The frames of each folder or video, listed once: several clips may lie in one recording."""
 
     def __init__(self) -> None:
-        self._known: dict[Path, tuple[dict[int, Path], list[Path]]] = {}
+        self._known: dict[Path, tuple[dict[int, Path], list[Path], float | None]] = {}
+        self._problems: dict[Path, str] = {}
 
-    def __getitem__(self, folder: Path) -> tuple[dict[int, Path], list[Path]]:
-        if folder not in self._known:
-            self._known[folder] = frames_in(folder)
-        return self._known[folder]
+    def __getitem__(self, place: Path) -> tuple[dict[int, Path], list[Path], float | None]:
+        """(number -> file, further files of a number, the frame rate of a video)."""
+        if place not in self._known:
+            self._known[place] = self._of_video(place) if not place.is_dir() else (*frames_in(place), None)
+        return self._known[place]
+
+    def problem(self, place: Path) -> str:
+        """Why there are no frames."""
+        return self._problems.get(place, f"{place} holds no frame (a picture whose name ends in a number)")
+
+    def _of_video(self, path: Path) -> tuple[dict[int, Path], list[Path], float | None]:
+        from slstt.video import look_into  # PyAV, which few data sets need
+
+        try:
+            content = look_into(path)
+        except DataError as error:
+            self._problems[path] = str(error)
+            return {}, [], None
+        return dict.fromkeys(range(content.count), path), [], content.rate
 
 
 def apex_remark(dataset: str, subject: str, name: str, onset: int, apex: int, offset: int) -> Remark | None:
@@ -231,17 +253,17 @@ def _clip(
     dataset = data_set.name
 
     def remark(kind: str, reason: str) -> Remark:
-        return Remark(dataset, row.subject, row.clip, kind, reason, "flag")
+        return Remark(dataset, row.subject, row.clip, kind, reason, "flag", row.kind)
 
     def failure(kind: str, reason: str) -> tuple[None, list[Remark]]:
-        return None, [Remark(dataset, row.subject, row.clip, kind, reason, "failure")]
+        return None, [Remark(dataset, row.subject, row.clip, kind, reason, "failure", row.kind)]
 
     if folder is None:
         where = f" ({row.video})" if row.video else ""
         return failure("no_folder", f"{row.source} has no folder of frames{where}")
-    frames, doubled = read[folder]
+    frames, doubled, rate = read[folder]
     if not frames:
-        return failure("no_frames", f"{folder} holds no frame (a picture whose name ends in a number)")
+        return failure("no_frames", read.problem(folder))
     remarks = []
     if row.offset is None:
         row, noticed = _with_offset(row, frames)
@@ -276,10 +298,11 @@ def _clip(
     if apex is None:
         remarks.append(remark("apex_missing", f"the sheet gives no apex ('{row.apex_text}')"))
     elif noticed := apex_remark(dataset, row.subject, row.clip, onset, apex, offset):
-        remarks.append(noticed)
-    if row.emotion not in data_set.emotions and not (row.kind == "macro" and not row.emotion):
+        remarks.append(replace(noticed, about=row.kind))
+    unknown = row.emotion not in data_set.emotions if data_set.emotions else not row.emotion
+    if unknown and not (row.kind == "macro" and not row.emotion):
         given = f"emotion '{row.emotion}'" if row.emotion else "no emotion is given: it"
-        reason = f"{given} is none of {', '.join(data_set.emotions)}; kept, but in no protocol"
+        reason = f"{given} is none of {', '.join(data_set.emotions) or 'any'}; kept, but in no protocol"
         remarks.append(remark("unknown_emotion", reason))
     if doubled:
         names = ", ".join(path.name for path in doubled)
@@ -288,7 +311,9 @@ def _clip(
         reason = f"{row.source} lists a further expression in the same clip; the first one is used"
         remarks.append(remark("second_expression", reason))
     clip = Clip(dataset, row.subject, row.clip, row.emotion, onset, apex, offset, folder, frames)
-    return replace(clip, action_units=row.units, kind=row.kind, video=row.video), remarks
+    return replace(
+        clip, action_units=row.units, kind=row.kind, video=row.video, fps=row.fps or rate, split=row.split
+    ), remarks
 
 
 def _with_offset(row: Annotation, frames: Mapping[int, Path]) -> tuple[Annotation, str | None]:

@@ -12,7 +12,7 @@ from slstt.datasets import samm
 from slstt.datasets.annotations import Cells, as_annotations, read_annotations, read_rows, told_apart
 from slstt.datasets.clips import Release, Remark
 from slstt.datasets.data_set import COLUMNS, DataSet, IdForm, Tree, named
-from slstt.datasets.folders import pick_sheet
+from slstt.datasets.folders import FrameFolders, pick_sheet
 from slstt.datasets.releases import LocatedRelease, Rows, read_native
 
 DATA_SET = DataSet(
@@ -43,7 +43,8 @@ def read(root: Path, annotations: Path | None = None) -> Release:
     return read_native(DATA_SET, root, annotations, rows=_rows)
 
 
-def _rows(found: LocatedRelease) -> Rows:
+def _rows(found: LocatedRelease, there: FrameFolders) -> Rows:
+    assert found.sheet is not None
     rows, others = read_rows(found.sheet, DATA_SET.columns, DATA_SET.required)
     emotions, remarks = _emotions(found)
     coded, unusable = as_annotations(

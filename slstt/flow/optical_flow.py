@@ -39,7 +39,7 @@ def onset_flow(frames: Frames, method: str = "farneback", grey: Grey = "standard
 
 def onset_fields(frames: Iterable[Frame], method: str = "farneback", grey: Grey = "standard") -> Iterator[Field]:
     """The fields of `onset_flow` one after the other; frames are read as needed, and only the onset is kept."""
-    pair = _pair(method)
+    pair = flow_between(method)
     pictures = _grey(frames, grey)
     onset = next(pictures, None)
     return (pair(onset, picture).transpose(2, 0, 1) for picture in pictures)  # pyright: ignore[reportArgumentType]
@@ -47,7 +47,7 @@ def onset_fields(frames: Iterable[Frame], method: str = "farneback", grey: Grey 
 
 def consecutive_flow(frames: Frames, method: str = "farneback", grey: Grey = "standard") -> Flow:
     """The flow (T, 2, H, W) from each frame to the next, of T + 1 frames; otherwise like `onset_flow`."""
-    pair = _pair(method)
+    pair = flow_between(method)
     fields = (pair(before, after).transpose(2, 0, 1) for before, after in pairwise(_grey(frames, grey)))
     return _stacked(fields, frames)
 
@@ -77,7 +77,11 @@ def _stacked(fields: Iterator[Field], frames: Frames) -> Flow:
     return stacked
 
 
-def _pair(method: str) -> Pair:
+def flow_between(method: str) -> Pair:
+    """The function from two grey frames (H, W) uint8 to the flow (H, W, 2) float32 from the first to the second.
+
+    Raises ConfigError for an unknown method.
+    """
     match method:
         case "farneback":
             return lambda a, b: cv2.calcOpticalFlowFarneback(a, b, None, *FARNEBACK)  # pyright: ignore

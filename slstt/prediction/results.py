@@ -13,7 +13,8 @@ from slstt.files import whole_file, write_csv, write_json
 from slstt.prediction.face_motion import FaceMotion
 from slstt.prediction.spotting import Interval
 
-RESULT, FACE_MOTION = "result.json", "face_motion.npz"
+RESULT, FACE_MOTION, ELAN = "result.json", "face_motion.npz", "intervals.eaf"
+MOTION_ARRAYS = ("times", "landmarks", "stabilization", "intensity", "faces", "judged")
 INTERVAL_COLUMNS = (
     "recording", "interval", "onset", "apex", "offset", "onset_s", "apex_s", "offset_s", "duration_ms", "strength",
     "source",
@@ -44,16 +45,12 @@ class PredictionResult:
     classes: tuple[str, ...]
     found: tuple[FoundInterval, ...]
     remarks: tuple[str, ...]
+    judged: float = 1.0
+    """Share of the frames on which an interval could have been spotted, or that the given ones hold."""
     files: tuple[str, ...] = ()
     """Names of what was written beside it."""
     note: str = ""
     """On the annotated video."""
-
-    @property
-    def begin(self) -> int:
-        """The first frame that was measured: of a given interval its onset."""
-        given = [one.interval.onset for one in self.found if one.interval.source == "given"]
-        return given[0] if given else 0
 
     @property
     def unclassified(self) -> int:
@@ -105,14 +102,14 @@ def with_face(motion: FaceMotion) -> np.ndarray:
     return np.array([np.isfinite(points).all() for points in motion.landmarks], bool)
 
 
-def write_intensity(folder: Path, motion: FaceMotion, begin: int = 0) -> None:
-    """Write intensity.csv: the curve of the report, frame by frame from `begin` on; empty where it is unknown."""
+def write_intensity(folder: Path, motion: FaceMotion) -> None:
+    """Write intensity.csv: the report's curve, from the first frame that was measured; empty where it is unknown."""
     face = with_face(motion)
     rows = [
-        (n, f"{motion.times[n]:.4f}", "" if np.isnan(level) else f"{level:.4f}", int(face[n]))
-        for n, level in enumerate(motion.intensity[begin:], start=begin)
+        (n, f"{motion.times[n]:.4f}", "" if np.isnan(level) else f"{level:.4f}", int(face[n]), int(motion.judged[n]))
+        for n, level in enumerate(motion.intensity[motion.begin :], start=motion.begin)
     ]
-    write_csv(folder / "intensity.csv", ("frame", "seconds", "intensity", "face"), rows)
+    write_csv(folder / "intensity.csv", ("frame", "seconds", "intensity", "face", "judged"), rows)
 
 
 def write_result(folder: Path, result: PredictionResult, determinants: Mapping[str, Any]) -> None:
@@ -146,34 +143,43 @@ def read_result(folder: Path, determinants: Mapping[str, Any]) -> PredictionResu
 def write_face_motion(folder: Path, motion: FaceMotion, determinants: Mapping[str, Any]) -> None:
     """Write face_motion.npz, so that other weights or a video need not measure again."""
     about = {
-        "determinants": determinants,
         "rate": motion.rate,
         "intervals": [asdict(interval) for interval in motion.intervals],
         "remarks": list(motion.remarks),
     }
-    arrays = {name: getattr(motion, name) for name in ("times", "landmarks", "stabilization", "intensity", "faces")}
-    with whole_file(folder / FACE_MOTION) as part, part.open("wb") as stream:
-        np.savez_compressed(stream, about=np.array(json.dumps(about)), **arrays)
+    write_arrays(folder / FACE_MOTION, determinants, {name: getattr(motion, name) for name in MOTION_ARRAYS}, about)
 
 
 def read_face_motion(folder: Path, determinants: Mapping[str, Any]) -> FaceMotion | None:
     """What was measured under the same `determinants`; None where it is absent, damaged or of others."""
+    if (found := read_arrays(folder / FACE_MOTION, determinants)) is None:
+        return None
+    arrays, about = found
     try:
-        with (folder / FACE_MOTION).open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+        intervals = tuple(Interval(**interval) for interval in about["intervals"])
+        measured = {name: arrays[name] for name in MOTION_ARRAYS}
+        return FaceMotion(rate=about["rate"], intervals=intervals, remarks=tuple(about["remarks"]), **measured)
+    except (KeyError, TypeError):
+        return None
+
+
+def write_arrays(
+    path: Path, determinants: Mapping[str, Any], arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]
+) -> None:
+    """Write measured arrays as npz, with what determines them and what else is `about` them (JSON values)."""
+    text = json.dumps({"determinants": determinants, **about})
+    with whole_file(path) as part, part.open("wb") as stream:
+        np.savez_compressed(stream, about=np.array(text), **arrays)  # pyright: ignore
+
+
+def read_arrays(path: Path, determinants: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+    """(arrays, about) written under the same `determinants`; None where the file is absent, damaged or of others."""
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             about = json.loads(str(arrays["about"]))
-            if about["determinants"] != json.loads(json.dumps(determinants)):
+            if about.pop("determinants") != json.loads(json.dumps(determinants)):
                 return None
-            intervals = tuple(Interval(**interval) for interval in about["intervals"])
-            return FaceMotion(
-                about["rate"],
-                arrays["times"],
-                arrays["landmarks"],
-                arrays["stabilization"],
-                arrays["intensity"],
-                arrays["faces"],
-                intervals,
-                tuple(about["remarks"]),
-            )
+            return {name: arrays[name] for name in arrays.files if name != "about"}, about
     except (OSError, ValueError, KeyError, TypeError, EOFError, DataError):
         return None
     except Exception as error:  # zipfile's and zlib's own errors for a damaged archive

@@ -19,6 +19,9 @@ from slstt.preprocessing.apex_spotting import STRONGEST
 BLOCK = 2000
 """Frames worked on at a time, so that a long recording needs little memory."""
 
+REMAINDER = 0.7
+"""Share of the motion at the apex that the face may still be away from the onset at the offset, in any direction: noise
+is that much of a weak movement, and a smile that stays is more."""
 SPANS = (0.2, 0.35, 0.5, 0.7)
 """Times over which an excursion is looked for, as shares of the longest interval: brief ones need short ones."""
 
@@ -66,10 +69,18 @@ def excursions(moved: np.ndarray, span: int) -> np.ndarray:
 
 
 def find_intervals(stretches: Sequence[tuple[int, np.ndarray]], rate: float, settings: Spotting) -> list[Interval]:
-    """The intervals of a recording, in order.
+    """The intervals of a recording, in order; `stretches` as in `ranked_intervals`."""
+    return sorted((found for _, found in ranked_intervals(stretches, rate, settings)), key=lambda i: i.onset)
+
+
+def ranked_intervals(
+    stretches: Sequence[tuple[int, np.ndarray]], rate: float, settings: Spotting
+) -> list[tuple[float, Interval]]:
+    """(height, interval) of a recording, the highest first: how many usual deviations its peak stands above the median.
 
     `stretches` are its unbroken pieces, each (first frame's number, moved (n, R, 2) in thousandths of the interocular
-    distance). What is usual, and so the threshold, is found over all of them together.
+    distance). What is usual, and so the threshold, is found over all of them together. A higher threshold gives the
+    same list, cut off at that height: an interval only gives way to higher ones.
     """
     shortest, longest = ceil(settings.shortest_ms * rate / 1000), max(1, round(settings.longest_ms * rate / 1000))
     smoothed = [_smoothed(moved, settings.smoothing_ms * rate / 1000) for _, moved in stretches]
@@ -88,18 +99,18 @@ def find_intervals(stretches: Sequence[tuple[int, np.ndarray]], rate: float, set
             peaks, about = find_peaks(curve, height=limit, distance=distance)
             heights = (about["peak_heights"] - middle) / deviation
             candidates += [(float(h), stretch, int(p), span) for h, p in zip(heights, peaks, strict=True)]
-    kept: list[Interval] = []
-    for _, stretch, peak, span in sorted(candidates, reverse=True):
+    kept: list[tuple[float, Interval]] = []
+    for height, stretch, peak, span in sorted(candidates, reverse=True):
         first = stretches[stretch][0]
-        if any(i.onset <= first + peak <= i.offset for i in kept):
+        if any(i.onset <= first + peak <= i.offset for _, i in kept):
             continue
         found = _delimited(smoothed[stretch], peak, span, shortest, longest, settings)
         if found is None:
             continue
         found = replace(found, onset=found.onset + first, apex=found.apex + first, offset=found.offset + first)
-        if all(found.offset <= i.onset or found.onset >= i.offset for i in kept):
-            kept.append(found)
-    return sorted(kept, key=lambda i: i.onset)
+        if all(found.offset <= i.onset or found.onset >= i.offset for _, i in kept):
+            kept.append((height, found))
+    return kept
 
 
 def _delimited(
@@ -132,8 +143,19 @@ def _delimited(
     if not shortest <= offset - onset <= longest:
         return None
     onset, apex, offset = onset + begin, apex + begin, offset + begin
-    size = float(strength(moved[[apex]].astype(np.float32) - moved[[onset]].astype(np.float32))[0])
-    return Interval(onset, apex, offset, size) if size >= settings.weakest else None
+    there, back = strength(moved[[apex, offset]].astype(np.float32) - moved[[onset]].astype(np.float32))
+    if there < settings.weakest or back > REMAINDER * there:
+        return None
+    return Interval(onset, apex, offset, float(there))
+
+
+def judged(count: int, rate: float, settings: Spotting) -> np.ndarray:
+    """(count,) True where an unbroken stretch of `count` frames can be judged: neither end is too near for that."""
+    longest = max(1, round(settings.longest_ms * rate / 1000))
+    span = max(2, round(longest * min(SPANS)))
+    found = np.zeros(count, bool)
+    found[span : count - span] = True
+    return found
 
 
 def _smoothed(moved: np.ndarray, sigma: float) -> np.ndarray:

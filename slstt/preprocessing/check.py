@@ -14,14 +14,14 @@ import numpy as np
 from slstt import downloads
 from slstt.config.preprocess import ApexPolicy, PreprocessConfig
 from slstt.datasets import DATASETS
-from slstt.datasets.clips import Clip, Release, Remark
+from slstt.datasets.clips import Clip, Release, Remark, within_intervals
 from slstt.datasets.protocols import PROTOCOLS, Protocol, class_of, manifest_difference
 from slstt.datasets.releases import ranges
-from slstt.errors import DataError, WeightsError, shortened
+from slstt.errors import WeightsError, shortened
 from slstt.flow.flow_files import flow_path
-from slstt.images import read_full_depth
 from slstt.preprocessing.clip import needed_frames
 from slstt.progress import Progress
+from slstt.video import decodable
 
 Needed = Callable[[Clip], Collection[int]]
 """The frames a run will decode for a clip."""
@@ -56,9 +56,11 @@ def examine(
 ) -> Examination:
     """Decode every frame of every clip, on `workers` threads (None: one per core), and put all findings together.
 
+    Of a clip in a recording only the frames from onset to offset are decoded.
     `needed` says which frames a run will use, so that a damaged frame can be told to matter or not; without it only
     the onset frame is known to be needed.
     """
+    release = within_intervals(release)
     remarks = apply_policies(release.remarks, apex_missing, apex_outside)
     sizes: Counter[tuple[int, int]] = Counter()
     with (
@@ -96,11 +98,7 @@ def _under(policy: ApexPolicy, remark: Remark) -> Remark:
 def _examine_frames(clip: Clip, needed: Needed | None) -> tuple[list[Remark], Counter[tuple[int, int]]]:
     sizes: dict[int, tuple[int, int]] = {}
     contents: dict[int, int] = {}
-    for number, path in clip.frames.items():
-        try:
-            picture = read_full_depth(path)
-        except DataError:
-            continue
+    for number, picture in decodable(clip.frames):
         height, width = picture.shape[:2]
         sizes[number] = (width, height)
         contents[number] = zlib.crc32(picture.data)

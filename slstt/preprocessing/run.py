@@ -15,7 +15,7 @@ import numpy as np
 from slstt import __version__, downloads, workers
 from slstt.config.load import differing_keys
 from slstt.config.preprocess import PreprocessConfig
-from slstt.datasets.clips import FIRST_INDEX_COLUMNS, INDEX_COLUMNS, Clip, Release, Remark, index_row
+from slstt.datasets.clips import FIRST_INDEX_COLUMNS, INDEX_COLUMNS, Clip, Release, Remark, index_row, within_intervals
 from slstt.errors import DataError
 from slstt.files import fingerprint, locked, read_csv, sha256, write_csv, write_json
 from slstt.flow.flow_files import FLOW_VERSION, MANIFEST, flow_path, read_manifest
@@ -162,7 +162,7 @@ def preprocess(
     where its files or settings have changed, or with `retry`. Raises WeightsError before any work where a model is
     missing, DataError where `out` cannot be written, ConfigError where another run is at work in it.
     """
-    landmarks = landmarks or {}
+    landmarks, release = landmarks or {}, within_intervals(release)
     models = model_hashes(config, release, landmarks)
     with only_run(out, release.dataset):
         return _preprocess(release, config, out, landmarks, models, worker_count, quiet, retry)

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slstt.datasets import DATASETS
+from slstt.datasets.clips import id_problem
 from slstt.datasets.data_set import whole_number
 from slstt.datasets.flow_maps import dataset_of
 
@@ -57,12 +58,14 @@ def test_ids_are_stable_and_safe_as_folder_names_or_refused(dataset, text):
         except ValueError:
             continue
         assert normalise(normal) == normal
-        assert set(normal) <= set(string.ascii_letters + string.digits + "_-")
+        assert id_problem(normal) is None
+        if dataset in FIRST:
+            assert set(normal) <= set(string.ascii_letters + string.digits + "_-")
 
 
 @pytest.mark.parametrize("text", ["", "sub", "average", "s", "1/2", "../x", "12345", "-3", "Total"])
 def test_notes_are_not_subjects(text):
-    for dataset in DATASETS:
+    for dataset in DATASETS.keys() - {"table", "fourdme"}:  # they take any name
         with pytest.raises(ValueError, match="is not a subject"):
             DATASETS[dataset].subject_id(text)
 
@@ -81,6 +84,32 @@ def test_what_is_no_whole_number_is_none(text):
 def test_every_subject_folder_has_an_id(dataset, name):
     if is_subject_folder(dataset, name):
         assert is_subject_folder(dataset, DATASETS[dataset].subject_id(name))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "subject", "clip", "normal"),
+    [
+        ("casme", "1", "ep01_5", ("sub01", "EP01_5")),
+        ("casme3", "spNo.14", "J_0012", ("spNO.14", "j_12")),
+        ("casme_square", "S15", "Anger1_1", ("s15", "anger1_1")),
+        ("mmew", "1.0", "s1-1-1", ("S01", "S01-01-001")),
+        ("samm_long", "6", "6_1_2", ("006", "006_1_2")),
+        ("fourdme", "Sub 1", "Sub1_NE", ("sub 1", "sub1_ne")),
+        (
+            "dfme",
+            "SUB3",
+            "sub0003-03a-01-Sadness(contempt)-01-anger",
+            ("sub0003", "sub0003-03a-01-sadness(contempt)-01-anger"),
+        ),
+        ("table", "006", "A b", ("006", "A b")),
+    ],
+)
+def test_the_further_sets_have_one_form_too(dataset, subject, clip, normal):
+    data_set = DATASETS[dataset]
+    assert (data_set.subject_id(subject), data_set.clip_id(clip)) == normal
+    assert (data_set.subject_id(normal[0]), data_set.clip_id(normal[1])) == normal
+    assert data_set.subject_id(data_set.subject.example) == data_set.subject.example
+    assert data_set.clip_id(data_set.clip.example) == data_set.clip.example
 
 
 def test_other_is_spelled_as_the_data_set_spells_it():

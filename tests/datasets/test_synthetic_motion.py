@@ -20,8 +20,8 @@ from slstt.datasets.synthetic.clips import (
     sample,
     slow_wave,
 )
-from slstt.datasets.synthetic.dataset import LAYOUTS
 from slstt.datasets.synthetic.faces import canonical_landmarks, draw_face
+from slstt.datasets.synthetic.layouts import LAYOUTS
 
 SIZE = (320, 240)
 POSE = Pose(interocular=48.0, x=160.0, y=105.0, roll=0.0)

@@ -130,7 +130,7 @@ def test_a_root_that_holds_the_same_set_is_kept_and_any_other_refused(tmp_path, 
 
 
 def test_an_interruption_leaves_nothing_behind(tmp_path, monkeypatch):
-    real, calls = dataset._write_picture, []
+    real, calls = dataset.write_picture, []
 
     def stop_at_the_twentieth(*arguments):
         calls.append(arguments)
@@ -138,7 +138,7 @@ def test_an_interruption_leaves_nothing_behind(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         real(*arguments)
 
-    monkeypatch.setattr(dataset, "_write_picture", stop_at_the_twentieth)
+    monkeypatch.setattr(dataset, "write_picture", stop_at_the_twentieth)
     with pytest.raises(KeyboardInterrupt):
         write(tmp_path / "set", workers=1, **SMALL)
     assert list(tmp_path.iterdir()) == []
@@ -146,7 +146,7 @@ def test_an_interruption_leaves_nothing_behind(tmp_path, monkeypatch):
 
 def test_all_wrong_settings_are_reported_at_once(tmp_path):
     with pytest.raises(ConfigError) as caught:
-        write(tmp_path / "set", "casme3", 0, 0, 1.5, -1, -1.0, (100, 480), ("joy", "happiness"))
+        write(tmp_path / "set", "mine", 0, 0, 1.5, -1, -1.0, (100, 480), ("joy", "happiness"))
     problems = "\n".join(caught.value.problems)
     for name in ("layout", "subjects", "clips_per_subject", "difficulty", "seed", "motion", "size", "emotions"):
         assert f"{name}: " in problems

@@ -4,157 +4,26 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
 import cv2
 import numpy as np
-import xlsxwriter
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from slstt.datasets.synthetic.action_units import EMOTIONS, code
 from slstt.datasets.synthetic.clips import Motion, Pose, Stream, SyntheticClip, draw_clip, face_size, landmarks, render
 from slstt.datasets.synthetic.faces import draw_face
+from slstt.datasets.synthetic.layouts import LAYOUTS, LONG_LAYOUTS, SMIC_CODE, Row, SyntheticLayout, write_picture
 from slstt.datasets.synthetic.portrait import Portrait, paint
 from slstt.errors import ConfigError, DataError
 from slstt.files import write_csv, write_json
 from slstt.progress import Progress
-
-
-@dataclass(frozen=True)
-class Row:
-    """One clip in a coding sheet."""
-
-    subject: str
-    name: str
-    clip: SyntheticClip
-
-
-@dataclass(frozen=True)
-class SyntheticLayout:
-    """One native layout; the functions take a subject's number from 1 and a clip's from 1."""
-
-    dataset: str
-    """`casme2`, `samm` or `smic`."""
-    emotions: tuple[str, ...]
-    """Shown where the caller names none: the classes of the data set's own protocol."""
-    rate: int
-    """Frames a second."""
-    grey: bool
-    only_onset_to_offset: bool
-    """Whether frames before the onset and after the offset are left out."""
-    first_number: tuple[int, int]
-    """Range of a clip's first frame number."""
-    subject: Callable[[int], str]
-    clip: Callable[[str, int, str, int], str]
-    """(subject, clip number, emotion, how many of that emotion the subject has shown with this one) -> name."""
-    frame: Callable[[str, str, str, int], str]
-    """(subject, clip name, emotion, frame number) -> file below the root."""
-    encoding: tuple[int, ...] = ()
-    """OpenCV's encoder flags."""
-    sheet: Callable[[Path, Sequence[Row]], None] | None = None
-
-
-SMIC_CODE = {"negative": "ne", "positive": "po", "surprise": "sur"}
-_JPEG = (cv2.IMWRITE_JPEG_QUALITY, 95)
-
-
-def _workbook(path: Path, lines: Sequence[Sequence[object]]) -> None:
-    """An Excel file with one sheet; its dates are fixed, so equal lines give equal bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with xlsxwriter.Workbook(str(path), {"in_memory": True}) as book:
-        book.set_properties({"created": datetime(2014, 5, 8)})
-        sheet = book.add_worksheet("Sheet1")
-        for number, line in enumerate(lines):
-            sheet.write_row(number, 0, line)
-
-
-def _casme2_sheet(root: Path, rows: Sequence[Row]) -> None:
-    header = (
-        "Subject",
-        "Filename",
-        "",
-        "OnsetFrame",
-        "ApexFrame",
-        "OffsetFrame",
-        "",
-        "Action Units",
-        "Estimated Emotion",
-    )
-    lines = [
-        (r.subject.removeprefix("sub"), r.name, "", r.clip.onset, r.clip.annotated_apex, r.clip.offset, "",
-         code(r.clip.units), r.clip.emotion)
-        for r in rows
-    ]  # fmt: skip
-    _workbook(root / "CASME2-coding-20140508.xlsx", [header, *lines])
-
-
-def _samm_sheet(root: Path, rows: Sequence[Row]) -> None:
-    preamble = [("Micro-movement codes (synthetic data in SAMM's layout)",)]
-    preamble += [(f"Note {number}",) for number in range(1, 13)]
-    header = ("Subject", "Filename", "Inducement Code", "Onset Frame", "Apex Frame", "Offset Frame", "Duration",
-              "Micro", "Action Units", "Estimated Emotion", "Objective Classes", "Notes")  # fmt: skip
-    lines = [
-        (r.subject, r.name, int(r.name.split("_")[1]), r.clip.onset, r.clip.annotated_apex, r.clip.offset,
-         r.clip.offset - r.clip.onset + 1, "Micro - 1/2", code(r.clip.units), r.clip.emotion.capitalize(), "", "")
-        for r in rows
-    ]  # fmt: skip
-    _workbook(root / "SAMM_Micro_FACS_Codes_v2.xlsx", [*preamble, header, *lines])
-
-
-def _casme2(folder: str, only_onset_to_offset: bool) -> SyntheticLayout:
-    return SyntheticLayout(
-        dataset="casme2",
-        emotions=("disgust", "happiness", "repression", "surprise", "others"),
-        rate=200,
-        grey=False,
-        only_onset_to_offset=only_onset_to_offset,
-        first_number=(1, 180),
-        subject=lambda subject: f"sub{subject:02d}",
-        clip=lambda subject, clip, emotion, shown: f"EP{(clip + 1) // 2:02d}_{clip:02d}f",
-        frame=lambda subject, name, emotion, number: f"{folder}/{subject}/{name}/img{number}.jpg",
-        encoding=_JPEG,
-        sheet=_casme2_sheet,
-    )
-
-
-LAYOUTS: dict[str, SyntheticLayout] = {
-    "casme2": _casme2("CASME2_RAW_selected", True),
-    "casme2_full": _casme2("CASME2-RAW", False),
-    "samm": SyntheticLayout(
-        dataset="samm",
-        emotions=("anger", "contempt", "happiness", "surprise", "other"),
-        rate=200,
-        grey=True,
-        only_onset_to_offset=False,
-        first_number=(600, 14000),
-        subject=lambda subject: f"{subject + 5:03d}",
-        clip=lambda subject, clip, emotion, shown: f"{subject}_{(clip + 2) // 3}_{(clip - 1) % 3 + 1}",
-        frame=lambda subject, name, emotion, number: f"SAMM/{subject}/{name}/{subject}_{number:05d}.jpg",
-        encoding=_JPEG,
-        sheet=_samm_sheet,
-    ),
-    "smic": SyntheticLayout(
-        dataset="smic",
-        emotions=("negative", "positive", "surprise"),
-        rate=100,
-        grey=False,
-        only_onset_to_offset=True,
-        first_number=(100000, 900000),
-        subject=lambda subject: f"s{subject:02d}",
-        clip=lambda subject, clip, emotion, shown: f"{subject}_{SMIC_CODE[emotion]}_{shown:02d}",
-        frame=lambda subject, name, emotion, number: (
-            f"SMIC_all_raw/HS/{subject}/micro/{emotion}/{name}/image{number}.bmp"
-        ),
-    ),
-}
-"""Layout name -> layout. `casme2` holds the frames from onset to offset, `casme2_full` those around them too."""
-
 
 VERSION = 1
 """Raised whenever the same settings would give other bytes."""
@@ -180,10 +49,12 @@ class Plan:
     def __post_init__(self) -> None:
         problems = []
         if self.layout not in LAYOUTS:
-            problems.append(f"layout: '{self.layout}' is not one of {', '.join(LAYOUTS)}")
+            problems.append(f"layout: '{self.layout}' is not one of {', '.join((*LAYOUTS, *LONG_LAYOUTS))}")
         for name in ("subjects", "clips_per_subject"):
             if getattr(self, name) < 1:
                 problems.append(f"{name}: {getattr(self, name)}; at least 1")
+        if self.layout == "casme3" and self.clips_per_subject > 26:
+            problems.append(f"clips_per_subject: {self.clips_per_subject}; a subject has 26 recordings, a to z")
         if not 0 <= self.difficulty <= 1:
             problems.append(f"difficulty: {self.difficulty}; from 0 (easy) to 1")
         if not 0 <= self.motion < float("inf"):
@@ -261,7 +132,7 @@ class Plan:
             first=int(numbering.integers(*native.first_number)),
             short=bool(numbering.integers(SHORT_SHARE) == 0),
         )
-        return Row(name, native.clip(name, clip, emotion, shown), drawn)
+        return Row(name, native.clip(name, clip, emotion, shown).format(onset=drawn.onset), drawn)
 
     def clips(self) -> Iterator[tuple[Portrait, Row]]:
         """All clips in order, each with its subject's portrait; `clips.render` makes frames of them."""
@@ -382,8 +253,13 @@ def write(
     emotions: Sequence[str] | None = None,
     workers: int | None = None,
     quiet: bool = False,
+    seconds: float = 6.0,
 ) -> Path:
-    """Write a synthetic data set in a native layout (`LAYOUTS`) below `root`, sheet and `truth/` included.
+    """Write a synthetic data set in a native layout below `root`, sheet and `truth/` included.
+
+    Layouts are those of clips (`LAYOUTS`) and those of long recordings (`LONG_LAYOUTS`: several micro- and
+    macro-expressions in one, every third without any), of which `clips_per_subject` counts the recordings of a
+    subject, each `seconds` long at most.
 
     `difficulty` 0..1 makes the motion smaller (peak 1.5-3 px at 0, 0.2-0.6 px at 1, in 640x480 frames), blinks, noise
     and flicker stronger, and the annotated apex less exact. `motion` multiplies the action units' displacement; at 0
@@ -394,13 +270,15 @@ def write(
     folder with something in it raises DataError. Settings that make no sense raise ConfigError, all at once.
     """
     root = Path(root)
+    if layout in LONG_LAYOUTS:
+        from slstt.datasets.synthetic.long_videos import LongPlan, write_recordings  # which uses plans of clips
+
+        long = LongPlan(layout, subjects, clips_per_subject, difficulty, seed, size, tuple(emotions or ()), seconds)
+        return write_recordings(root, long, workers, quiet)
     plan = Plan(layout, subjects, clips_per_subject, difficulty, seed, motion, size, tuple(emotions or ()))
-    if _already_there(root, plan):
+    if already_there(root, plan.settings()):
         return root
-    root.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{root.name}.", suffix=".part", dir=root.parent))
-    try:
-        part.chmod(0o755)
+    with new_folder(root) as part:
         rows: list[Row] = []
         with (
             Progress("synthetic clips", len(plan.tasks), quiet=quiet) as progress,
@@ -418,20 +296,30 @@ def write(
             plan.native.sheet(part, rows)
         write_table(part, plan.native.dataset, rows)
         write_json(part / SETTINGS, plan.settings())
-        if root.exists():
-            root.rmdir()  # empty, or _already_there had refused it
-        part.replace(root)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return root
 
 
-def _already_there(root: Path, plan: Plan) -> bool:
-    """Whether `root` holds this very data set. Raises DataError where it holds anything else."""
+@contextmanager
+def new_folder(root: Path) -> Iterator[Path]:
+    """A folder beside `root` that takes its place once all is written; nothing is left of it otherwise."""
+    root.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{root.name}.", suffix=".part", dir=root.parent))
+    try:
+        part.chmod(0o755)
+        yield part
+        if root.exists():
+            root.rmdir()  # empty, or already_there had refused it
+        part.replace(root)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def already_there(root: Path, settings: dict) -> bool:
+    """Whether `root` holds the very data set of these settings. Raises DataError where it holds anything else."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
     try:
-        if json.loads((root / SETTINGS).read_text(encoding="utf-8")) == plan.settings():
+        if json.loads((root / SETTINGS).read_text(encoding="utf-8")) == settings:
             return True
     except (OSError, ValueError):
         pass
@@ -447,11 +335,6 @@ def _write_clip(root: Path, plan: Plan, portrait: Portrait, subject: int, number
     for frame, picture in render(portrait, clip, numbers):
         path = root / native.frame(row.subject, row.name, clip.emotion, frame)
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_picture(path, picture, native.encoding)
+        write_picture(path, picture, native.encoding)
     write_truth(root, row.subject, row.name, portrait, clip, numbers)
     return row
-
-
-def _write_picture(path: Path, picture: np.ndarray, encoding: tuple[int, ...]) -> None:
-    encoded = cv2.imencode(path.suffix, picture[..., ::-1] if picture.ndim == 3 else picture, encoding)[1]
-    path.write_bytes(encoded.tobytes())

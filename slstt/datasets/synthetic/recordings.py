@@ -37,6 +37,11 @@ PAUSES = (0.6, 2.5)
 """Shortest and longest rest between two expressions, seconds."""
 BLINKS = 15.0
 """Blinks a minute."""
+SPEECH = (1.0, 2.5)
+"""Shortest and longest stretch of speech, seconds; the mouth opens and closes some four times a second."""
+SYLLABLES = (3.0, 5.0)
+SPOKEN = {25: (1.0, 1.0), 26: (0.8, 0.8)}
+"""Action units of speech: the lips part, the jaw drops."""
 EMOTIONS = ("happiness", "disgust", "surprise", "repression", "others")
 
 
@@ -61,7 +66,9 @@ class SyntheticRecording:
     count: int
     expressions: tuple[Expression, ...]
     parts: tuple[SyntheticClip, ...]
-    """End to end: every expression with the rest before it, and the rest after the last."""
+    """End to end: every expression, and stretch of speech, with the rest before it, and the rest after the last."""
+    speech: tuple[tuple[int, int], ...] = ()
+    """First and last frame of each stretch of speech."""
 
     @property
     def micro(self) -> tuple[Expression, ...]:
@@ -85,20 +92,32 @@ def draw_recording(
     size: tuple[int, int] = (640, 480),
     emotions: Sequence[str] = EMOTIONS,
     grey: bool = False,
+    speech: float = 0.0,
+    person: int = 1,
+    take: int = 0,
+    resting: bool = False,
 ) -> SyntheticRecording:
     """Draw a recording of about `seconds` at most, which begins and ends at rest.
 
     `difficulty` as in `write`: motion small, noise, flicker and incidental motion strong at 1. `head` is how far the
     head sways to either side, in pixels of a 640x480 frame; it turns and nears in proportion and never rests. `grey`
-    frames have three equal channels and are made in a third of the time.
+    frames have three equal channels and are made in a third of the time. Of one `person` of a seed there may be
+    several recordings, each a `take`; a `resting` person shows no expression. `speech` is the share of rests, 0..1, in
+    which the person speaks.
     """
     layout = "samm" if grey else "casme2"
-    plan = Plan(layout, subjects=1, clips_per_subject=1, difficulty=difficulty, seed=seed, size=size)
-    portrait = plan.portrait(1)
-    scene = plan.clip(portrait, 1, 1).clip
-    timing, around, acting = (Stream(seed, 1, 0).generator(purpose) for purpose in (11, 12, 13))
-    expressions = _expressions(timing, acting, seconds, rate, difficulty, face_size(size) / 96, emotions)
-    count = round(seconds * rate) if not expressions else expressions[-1].offset + round(PAUSES[0] * rate)
+    plan = Plan(layout, subjects=person, clips_per_subject=1, difficulty=difficulty, seed=seed, size=size)
+    portrait = plan.portrait(person)
+    scene = plan.clip(portrait, person, 1).clip
+    timing, around, acting, speaking = (Stream(seed, person, take).generator(purpose) for purpose in (11, 12, 13, 14))
+    shown = 0.0 if resting else seconds
+    expressions, spoken = _expressions(
+        timing, acting, speaking, shown, rate, difficulty, face_size(size) / 96, emotions, speech
+    )
+    events = sorted(
+        [(e.onset, e.offset, e) for e in expressions] + [(a, b, None) for a, b in spoken], key=lambda event: event[0]
+    )
+    count = round(seconds * rate) if not events else events[-1][1] + round(PAUSES[0] * rate)
     numbers = np.arange(count)
     at, pose, pixel = numbers / rate, scene.motion.pose, face_size(size) / 96
     reach = 1.8 * pose.interocular
@@ -112,16 +131,20 @@ def draw_recording(
     gain = scene.gain.mean(axis=0) * (1 + flicker + around.normal(0, 0.001, count))[:, None]
 
     parts = []
-    begins = [0, *(expression.offset + 1 for expression in expressions[:-1])]
-    ends = [*(expression.offset for expression in expressions[:-1]), count - 1]
-    for first, last, expression in zip(begins, ends, expressions or [None], strict=True):
+    begins = [0, *(offset + 1 for _, offset, _ in events[:-1])]
+    ends = [*(offset for _, offset, _ in events[:-1]), count - 1]
+    for first, last, event in zip(begins, ends, events or [None], strict=True):
         here, shown = slice(first, last + 1), numbers[first : last + 1]
-        intensity, action = np.zeros(len(shown)), np.zeros_like(scene.motion.action)
-        if expression is not None:
+        intensity, action, units = np.zeros(len(shown)), np.zeros_like(scene.motion.action), {}
+        if event is not None and event[2] is not None:
+            expression = event[2]
             rise, fall = acting.uniform(0.8, 1.25, 2)
             intensity = profile(shown, expression.onset, expression.apex, expression.offset, rise, fall)
             units = draw_units(expression.emotion, difficulty, acting)
             action = action_field(size, pose, portrait.face.landmarks, units, expression.peak)
+        elif event is not None:
+            intensity = _syllables(shown, event[0], event[1], rate, speaking)
+            action = action_field(size, pose, portrait.face.landmarks, SPOKEN, speaking.uniform(2, 5) * pixel)
         motion = replace(
             scene.motion,
             numbers=shown,
@@ -130,26 +153,35 @@ def draw_recording(
             drift=drift[here],
             wander=wander[here],
         )
-        parts.append(replace(scene, first=first, last=last, motion=motion, lids=lids[here], gain=gain[here]))
-    return SyntheticRecording(portrait, rate, count, tuple(expressions), tuple(parts))
+        part = replace(scene, first=first, last=last, motion=motion, lids=lids[here], gain=gain[here])
+        parts.append(replace(part, units=units))
+    return SyntheticRecording(portrait, rate, count, tuple(expressions), tuple(parts), tuple(spoken))
 
 
 def _expressions(
     timing: np.random.Generator,
     acting: np.random.Generator,
+    speaking: np.random.Generator,
     seconds: float,
     rate: float,
     difficulty: float,
     pixel: float,
     emotions: Sequence[str],
-) -> list[Expression]:
+    speech: float,
+) -> tuple[list[Expression], list[tuple[int, int]]]:
+    """(expressions, stretches of speech), each in order."""
     expressions: list[Expression] = []
+    spoken: list[tuple[int, int]] = []
     now = 0.0
     while True:
         micro = timing.uniform() >= LONG_SHARE
         pause, length = timing.uniform(*PAUSES), timing.uniform(*(MICRO if micro else LONG))
-        if now + pause + length + PAUSES[0] > seconds:
-            return expressions
+        talk = speaking.uniform(*SPEECH) if speech and speaking.uniform() < speech else 0.0
+        if now + pause + talk + length + PAUSES[0] > seconds:
+            return expressions, spoken
+        if talk:  # at rest before and after it
+            spoken.append((round((now + pause / 2) * rate), round((now + pause / 2 + talk) * rate)))
+            now += talk
         onset = round((now + pause) * rate)
         frames = max(2, round(length * rate))
         apex = onset + int(np.clip(round(frames * timing.uniform(0.3, 0.6)), 1, frames - 1))
@@ -157,6 +189,14 @@ def _expressions(
         emotion = emotions[int(acting.integers(len(emotions)))]
         expressions.append(Expression(onset, apex, onset + frames, emotion, peak, micro))
         now += pause + length
+
+
+def _syllables(numbers: np.ndarray, first: int, last: int, rate: float, speaking: np.random.Generator) -> np.ndarray:
+    """(n,) 0..1: how far the mouth is open while the person speaks, from frame `first` to `last`."""
+    inside = (numbers >= first) & (numbers <= last)
+    pace = np.cumsum(speaking.uniform(*SYLLABLES, len(numbers)) * 0.5 + np.mean(SYLLABLES) * 0.5) / rate
+    stress = np.interp(numbers, np.linspace(first, last, 12), speaking.uniform(0.2, 1.0, 12))
+    return np.where(inside, stress * (0.5 - 0.5 * np.cos(2 * np.pi * (pace - pace[inside.argmax()]))), 0.0)
 
 
 def write_video(path: Path, pictures: Iterable[np.ndarray], rate: float) -> Path:
