@@ -133,8 +133,8 @@ class Model(Section):
     )
     pretrained: NameOrPath | None = Field(
         default=None,
-        description="Encoder weights to start from: `synthetic`, `synthetic_clip` (come with slstt: one flow map, "
-        "clips of frames), `imagenet`, a torchvision name, "
+        description="Encoder weights to start from: `synthetic`, `synthetic_displaced`, `synthetic_clip` "
+        "(come with slstt: one flow map, one flow map cut anyhow, clips of frames), `imagenet`, a torchvision name, "
         "a file, or null for random ones.",
     )
 
@@ -198,12 +198,9 @@ class ClassifierSettings(Section):
         description="`slstt`: aggregator and classifier begin at random, or as model.pretrained holds them, which must "
         "then tell the same classes apart.",
     )
-    penalty: float = Field(
-        default=1.0, gt=0, le=1e9, description="`svm_*`: C, the price of an error; balanced over classes."
-    )
+    penalty: float = Field(default=1.0, gt=0, le=1e9, description="`svm_*`: C, the price of an error, by class size.")
     inner: bool = Field(
-        default=False,
-        description="`committee`: choose each member's strength by five folds over the training subjects.",
+        default=False, description="`committee`: choose each member's strength by five folds over training subjects."
     )
 
     @property
