@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from slstt.config.preprocess import PreprocessConfig, Spotting
 from slstt.config.pretrain import PretrainConfig
+from slstt.config.spot import SpotConfig
 from slstt.config.train import TrainConfig
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -23,6 +24,7 @@ TABLES: dict[str, tuple[type[BaseModel], str]] = {
     "train": (TrainConfig, ""),
     "pretrain": (PretrainConfig, ""),
     "spotting": (Spotting, "spotting."),
+    "spot": (SpotConfig, ""),
 }
 
 

@@ -58,6 +58,8 @@ class Data(Section):
         "mmew_6",
         "mmew_7",
         "casme_4",
+        "casme_square_3",
+        "samm_long_3",
         "dfme",
         "cd6me",
         "cd6me_subjects",

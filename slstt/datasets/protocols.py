@@ -143,6 +143,12 @@ def _by_rule(
     )
 
 
+def _long(dataset: str, title: str, emotions: Mapping[str, str]) -> Protocol:
+    """The micro-expressions of a data set of recordings in the three classes of spot-then-recognise (MEGC 2022 on)."""
+    name, title = f"{dataset}_3", f"{title}, micro-expressions, 3 classes"
+    return Protocol(name, title, _THREE, {dataset: emotions}, frozenset(), {}, {}, None)
+
+
 def _each(*emotions: str) -> dict[str, tuple[str, ...]]:
     return {emotion: (emotion,) for emotion in emotions}
 
@@ -180,6 +186,8 @@ PROTOCOLS: dict[str, Protocol] = {
         _by_rule("mmew", "MMEW", _each("surprise", "disgust", "happiness", "fear", "sadness", "anger"), _MMEW, None),
         _by_rule("mmew", "MMEW", _each(*_MMEW), _MMEW, 30),
         _by_rule("casme", "CASME", _each(*_CASME), _CASME, None),
+        _long("casme_square", "CAS(ME)^2", {name: name for name in _THREE}),
+        _long("samm_long", "SAMM Long Videos", _COMPOSITE_CLASSES["samm"]),
         Protocol(
             "dfme",
             "DFME, 7 classes, the owners' training and test sets",

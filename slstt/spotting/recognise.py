@@ -70,14 +70,10 @@ def recognition_plan(run: Path, dataset: str) -> RecognitionPlan:
     Raises ConfigError where it is no run or has not learned from `dataset`, WeightsError where it has no models of all
     its folds, DataError where a fold has learned from the subject it left out.
     """
-    problems = Problems()
-    classifier, protocol = None, ""
-    with problems.collecting():
-        classifier = find_classifier(str(run))
-    with problems.collecting():
-        protocol = settings_in(run, TrainConfig).data.protocol
-    problems.raise_if_any()
-    assert classifier is not None
+    if not run.is_dir():
+        raise WeightsError(f"recognition.run={run}: no such folder; give a run of slstt-train")
+    problems, classifier = Problems(), find_classifier(str(run))
+    protocol = settings_in(run, TrainConfig).data.protocol
     if classifier.wanted.kind != "cache":
         raise ConfigError(f"{run}: learned from published flow maps; give a run on clips of slstt-preprocess")
     folds: dict[tuple[str, str], Path] = {}

@@ -7,7 +7,7 @@ from pathlib import Path
 from slstt.datasets import DATASETS
 from slstt.datasets.clips import Clip, Release, name_of
 from slstt.datasets.folders import frames_in
-from slstt.errors import DataError, Problems, shortened
+from slstt.errors import DataError, Problems, listed
 from slstt.evaluation.intervals import SpottedVideo, VideoInterval
 from slstt.prediction.recording import Recording, open_recordings, recording_of_files
 
@@ -81,6 +81,10 @@ def recordings_of(
     none = [name_of(one.key) for one in found if not one.true]
     if none:
         lines.append(f"{len(none)} of {len(found)} recordings have no annotated expression; they count all the same")
+    if lost := [
+        f"{remark.subject}/{remark.clip} ({remark.kind})" for remark in release.remarks if remark.action == "failure"
+    ]:
+        lines.append(f"{len(lost)} rows of the sheet cannot be used, so nothing is annotated there: {listed(lost, 5)}")
     return found, lines
 
 
@@ -93,12 +97,12 @@ def _opened(
     rate: float | None,
     label_of: Callable[[Clip], str],
 ) -> AnnotatedRecording:
-    where = name_of((dataset, subject, video))
     if not folder.is_dir():
         (recording,) = open_recordings(folder, rate)
         numbers = tuple(range(recording.count))
     else:
         if rate is None:
+            where = name_of((dataset, subject, video))
             raise DataError(f"{where}: its frame rate is not known; give spot.fps=N")
         files, _ = frames_in(folder)
         numbers = tuple(sorted(files))
@@ -109,9 +113,6 @@ def _opened(
         apex = clip.apex if clip.apex is not None and clip.onset <= clip.apex <= clip.offset else None
         one = VideoInterval(clip.onset, clip.offset, clip.kind, apex, label_of(clip))
         true.setdefault((one.onset, one.offset, one.kind), one)
-    if outside := [f"{i.onset}..{i.offset}" for i in true.values() if i.offset < numbers[0] or i.onset > numbers[-1]]:
-        lines = shortened(outside, 3)
-        raise DataError(f"{where}: {', '.join(lines)} lie outside its frames {numbers[0]}..{numbers[-1]}")
     return AnnotatedRecording(dataset, subject, video, recording.rate, recording, numbers, tuple(true.values()))
 
 

@@ -22,8 +22,7 @@ from slstt.prediction.recording import Recording
 BLOCKS = 6
 """The face square has BLOCKS x BLOCKS blocks, in both papers."""
 FLOW_SIDE = 128
-"""Side of the square on which flow is measured: at twice the side it takes four times as long and spots as well
-(docs/spotting.md)."""
+"""Side of the square on which flow is measured; at twice the side it takes four times as long."""
 KEPT_BLOCKS = 12
 """Blocks whose values are averaged, the strongest third (both papers)."""
 FEATURE_WINDOW: dict[Kind, float] = {"micro": 0.16, "macro": 0.52}
