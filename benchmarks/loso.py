@@ -23,8 +23,7 @@ from slstt.datasets.clips import Clip, write_index
 from slstt.flow.flow_files import flow_path, write_flow
 from slstt.models.slstt import SLSTT
 from slstt.training.checkpoint import FoldState, load_checkpoint, save_checkpoint
-from slstt.training.optimization import ClassLoss
-from slstt.training.trainer import make_model, one_step
+from slstt.training.trainer import ClassLoss, make_model, make_optimizer, one_step
 
 EMOTIONS = ("disgust", "happiness", "repression", "surprise", "others")
 
@@ -106,7 +105,7 @@ def resuming(folder: Path) -> None:
     }.items():
         settings = load_config(TrainConfig, Path(overrides[1]), [*overrides[2:], "model.pretrained=null"])
         model = make_model(settings, 3)
-        state = FoldState(model, settings.training)
+        state = FoldState(model, make_optimizer(model, settings.training), settings.training.ema)
         for _, p in state.learning():
             p.grad = torch.zeros_like(p)
         state.optimizer.step()
@@ -133,7 +132,7 @@ def paper_fold() -> None:
         ["data.protocol=cde", "model.pretrained=null", "encoder.dropout=0"],
     )
     model = make_model(settings, 3).train()
-    state = FoldState(model, settings.training)
+    state = FoldState(model, make_optimizer(model, settings.training), settings.training.ema)
     batch = settings.training.batch_size
     features, targets = torch.randn(batch, 11, settings.model.width), torch.arange(batch) % 3
     times = []

@@ -44,10 +44,19 @@ from slstt.training.checkpoint import FoldState
 from slstt.training.classifiers import classify_fold
 from slstt.training.flow_data import read_data
 from slstt.training.inputs import FlowInputs, FrozenFeatures, compute_features, open_features
-from slstt.training.loso import make_folds
-from slstt.training.optimization import ClassLoss, batches
 from slstt.training.pretraining import pretrain
-from slstt.training.trainer import Callbacks, FoldSetup, make_model, one_step, predict, train_fold
+from slstt.training.run import make_folds
+from slstt.training.trainer import (
+    Callbacks,
+    ClassLoss,
+    FoldSetup,
+    batches,
+    make_model,
+    make_optimizer,
+    one_step,
+    predict,
+    train_fold,
+)
 
 ROOT = Path(__file__).parents[1]
 EMOTIONS = ("negative", "positive", "surprise")
@@ -178,7 +187,8 @@ def step(place: Place, words: Sequence[str] = (), exact: bool = False) -> Measur
     model = make_model(chosen, 3).to(device).train()
     if chosen.run.compile:
         model.compile()
-    state, inputs = FoldState(model, chosen.training), FlowInputs(data, chosen, device, fold.train)
+    state = FoldState(model, make_optimizer(model, chosen.training), chosen.training.ema)
+    inputs = FlowInputs(data, chosen, device, fold.train)
     generator, loss = torch.Generator().manual_seed(0), ClassLoss(torch.ones(3, device=device), 0.0)
     steps = batches(fold.train * 4, chosen.training.batch_size)[:3]
     found, begun = {}, None

@@ -14,9 +14,8 @@ from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 
 from slstt.errors import DataError
-from slstt.images import Picture, read_full_depth
+from slstt.images import Picture, is_video, read_full_depth
 
-VIDEOS = frozenset(".mp4 .m4v .mov .avi .mkv .webm .wmv .mpg .mpeg .mts .m2ts .ts .3gp .flv .ogv .gif".split())  # noqa: SIM905
 ABSURD = 20_000
 """Longest side of a frame that is read at all, in pixels."""
 FASTEST = 10_000.0
@@ -65,11 +64,6 @@ class VideoContent:
             return self.known_rate
         known = self.known_rate
         return known if known is not None and abs(known - measured) <= 0.01 * measured else float(measured)
-
-
-def is_video(path: Path) -> bool:
-    """Whether the name ends as those of videos do."""
-    return path.suffix.lower() in VIDEOS
 
 
 def look_into(path: Path) -> VideoContent:

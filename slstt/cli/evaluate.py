@@ -12,16 +12,17 @@ from slstt.errors import ConfigError, printable, shortened
 from slstt.evaluation.compare import Comparison, compare, comparison_table
 from slstt.evaluation.run import EvaluatedRun, RunFolder, UnitRun, evaluate, read_any_run, result_tables
 from slstt.evaluation.spotting import (
+    INTERVALS,
+    TRUTH,
     SpottedFolder,
     evaluate_spotting,
-    holds_spotting,
     read_spotted,
     spotting_tables,
     spotting_title,
 )
 from slstt.evaluation.tables import Table, as_latex, as_markdown, as_text
 from slstt.evaluation.unit_tables import evaluate_units, unit_tables
-from slstt.files import write_json, write_text
+from slstt.files import is_file, write_json, write_text
 
 EXAMPLES = """\
   slstt-eval runs/cde                     table, metrics.json, report.html, figures/
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _evaluate(arguments: argparse.Namespace) -> int:
     if len(arguments.runs) > 2:
         raise ConfigError(f"{len(arguments.runs)} runs given; name one, or two to compare")
-    spotting = [holds_spotting(folder) for folder in arguments.runs]
+    spotting = [is_file(folder / INTERVALS) and is_file(folder / TRUTH) for folder in arguments.runs]
     if any(spotting):
         return _evaluate_spotting(arguments, all(spotting))
     if arguments.only_with_expressions:

@@ -77,8 +77,7 @@ def _run(arguments: argparse.Namespace) -> int:
         from slstt.preprocessing.check import check
 
         return check(release, config, arguments.out, landmarks, workers_of(config, arguments.workers), arguments.quiet)
-    from slstt.preprocessing.report import write_report
-    from slstt.preprocessing.run import preprocess
+    from slstt.preprocessing.run import preprocess, write_report
 
     if not arguments.quiet:
         print(f"{release.layout}\n  frames: {release.root}\n  sheet:  {release.annotations or '(none)'}")

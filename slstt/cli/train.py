@@ -45,7 +45,7 @@ def _train(arguments: argparse.Namespace) -> int:
             shard = (int(match[1]), int(match[2])) if match else (0, 0)
             if not 1 <= shard[0] <= shard[1]:
                 found.append(f"--shard {arguments.shard}: write i/n with 1 <= i <= n, e.g. 2/4")
-        from slstt.training.run import check, machine_problems, train
+        from slstt.training.run import machine_problems, train
 
         found += machine_problems(settings)
         if found:
@@ -55,7 +55,11 @@ def _train(arguments: argparse.Namespace) -> int:
             wanted = [name.strip() for name in arguments.folds.split(",") if name.strip()]
         run = arguments.out or Path("runs") / arguments.config.stem
         if arguments.check:
-            check(settings, run, wanted, shard)
+            from slstt.training.check import check
+
+            for line in check(settings, run, wanted, shard):
+                print(line)
+            print("nothing was written (--check)")
             return 0
         return train(settings, run, wanted, shard, stop, arguments.quiet)
 

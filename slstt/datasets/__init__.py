@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from slstt.datasets import casme, casme2, casme3, casme_square, dfme, fourdme, mmew, samm, samm_long, smic, table
+from slstt.datasets.annotations import DataSet
 from slstt.datasets.clips import Release, Remark, key_problems, name_of, same_but_for_case
-from slstt.datasets.data_set import DataSet
 
 _MODULES = (
     casme2,

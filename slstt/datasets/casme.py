@@ -8,9 +8,8 @@ import re
 from pathlib import Path
 
 from slstt.datasets import casme2
-from slstt.datasets.annotations import as_annotations, read_rows
+from slstt.datasets.annotations import COLUMNS, DataSet, Tree, as_annotations, named, read_rows
 from slstt.datasets.clips import Release
-from slstt.datasets.data_set import COLUMNS, DataSet, Tree, named
 from slstt.datasets.folders import FrameFolders, is_cropped
 from slstt.datasets.releases import LocatedRelease, Rows, read_native
 

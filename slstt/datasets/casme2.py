@@ -7,8 +7,8 @@ below one root, raw is taken before selected before cropped: the crop of the pap
 import re
 from pathlib import Path
 
+from slstt.datasets.annotations import DataSet, IdForm, Tree, named
 from slstt.datasets.clips import Release
-from slstt.datasets.data_set import DataSet, IdForm, Tree, named
 from slstt.datasets.folders import folder_names, is_cropped
 from slstt.datasets.releases import read_native
 

@@ -9,9 +9,18 @@ only the sheet is known (no apex, no frames' names): it is counted, not read.
 import re
 from pathlib import Path
 
-from slstt.datasets.annotations import Cells, as_annotations, read_rows
+from slstt.datasets.annotations import (
+    COLUMNS,
+    Cells,
+    DataSet,
+    IdForm,
+    Tree,
+    as_annotations,
+    named,
+    read_rows,
+    whole_number,
+)
 from slstt.datasets.clips import Release, Remark
-from slstt.datasets.data_set import COLUMNS, DataSet, IdForm, Tree, named, whole_number
 from slstt.datasets.folders import FrameFolders, pick_sheet
 from slstt.datasets.releases import LocatedRelease, Rows, read_native
 from slstt.errors import DataError

@@ -8,9 +8,8 @@ emotion, kind), the folders of the participants (1, `s15`) and the codes of the 
 import re
 from pathlib import Path
 
-from slstt.datasets.annotations import Cells, as_annotations, told_apart
+from slstt.datasets.annotations import Cells, DataSet, IdForm, Tree, as_annotations, named, told_apart, whole_number
 from slstt.datasets.clips import Release, Remark
-from slstt.datasets.data_set import DataSet, IdForm, Tree, named, whole_number
 from slstt.datasets.folders import FrameFolders, is_cropped
 from slstt.datasets.releases import LocatedRelease, Rows, read_native
 from slstt.datasets.worksheets import read_worksheets

@@ -8,9 +8,8 @@ a clip belongs, and else that of its folder. How frames are called is not known:
 import re
 from pathlib import Path
 
-from slstt.datasets.annotations import Annotation
+from slstt.datasets.annotations import Annotation, DataSet, IdForm, Tree, named
 from slstt.datasets.clips import Release, Remark
-from slstt.datasets.data_set import DataSet, IdForm, Tree, named
 from slstt.datasets.folders import FrameFolders, files_called, frames_in, subfolders
 from slstt.datasets.releases import LocatedRelease, Rows, read_native
 from slstt.errors import DataError

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from slstt.datasets import casme2, samm, smic
-from slstt.datasets.data_set import DataSet
+from slstt.datasets.annotations import DataSet
 from slstt.errors import DataError
 from slstt.files import read_csv
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from slstt.datasets.annotations import DataSet, Tree
 from slstt.datasets.clips import Remark
-from slstt.datasets.data_set import DataSet, Tree
 from slstt.datasets.worksheets import FORMATS
 from slstt.errors import DataError
 from slstt.images import PICTURES

@@ -7,8 +7,8 @@ with the mark `(k)` behind some of them.
 import re
 from pathlib import Path
 
+from slstt.datasets.annotations import COLUMNS, DataSet, IdForm, Tree, named
 from slstt.datasets.clips import Release
-from slstt.datasets.data_set import COLUMNS, DataSet, IdForm, Tree, named
 from slstt.datasets.releases import read_native
 
 _NAME = r"[a-z0-9](?:[\w.-]|(?<=\w) (?=\w))*"

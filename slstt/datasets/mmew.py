@@ -7,9 +7,8 @@ called `repression`; the sheet's emotion is taken. The number in a clip's name s
 import re
 from pathlib import Path
 
-from slstt.datasets.annotations import read_annotations
+from slstt.datasets.annotations import DataSet, IdForm, Tree, named, read_annotations
 from slstt.datasets.clips import Release, Remark
-from slstt.datasets.data_set import DataSet, IdForm, Tree, named
 from slstt.datasets.folders import FrameFolders
 from slstt.datasets.releases import LocatedRelease, Rows, read_native
 

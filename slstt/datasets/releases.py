@@ -5,9 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from slstt.datasets.annotations import Annotation, read_annotations
+from slstt.datasets.annotations import Annotation, DataSet, Tree, read_annotations
 from slstt.datasets.clips import Clip, Release, Remark, Video
-from slstt.datasets.data_set import DataSet, Tree
 from slstt.datasets.folders import (
     DEPTH,
     FolderKey,

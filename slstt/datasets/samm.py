@@ -7,8 +7,8 @@ are read as well; where raw and cropped frames lie below one root, raw is taken.
 import re
 from pathlib import Path
 
+from slstt.datasets.annotations import DataSet, IdForm, Tree, named
 from slstt.datasets.clips import Release
-from slstt.datasets.data_set import DataSet, IdForm, Tree, named
 from slstt.datasets.folders import is_cropped
 from slstt.datasets.releases import read_native
 

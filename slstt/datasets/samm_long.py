@@ -9,9 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from slstt.datasets import samm
-from slstt.datasets.annotations import Cells, as_annotations, read_annotations, read_rows, told_apart
+from slstt.datasets.annotations import (
+    COLUMNS,
+    Cells,
+    DataSet,
+    IdForm,
+    Tree,
+    as_annotations,
+    named,
+    read_annotations,
+    read_rows,
+    told_apart,
+)
 from slstt.datasets.clips import Release, Remark
-from slstt.datasets.data_set import COLUMNS, DataSet, IdForm, Tree, named
 from slstt.datasets.folders import FrameFolders, pick_sheet
 from slstt.datasets.releases import LocatedRelease, Rows, read_native
 

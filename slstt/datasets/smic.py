@@ -13,9 +13,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from slstt.datasets.annotations import Annotation, read_annotations
+from slstt.datasets.annotations import Annotation, DataSet, IdForm, Tree, named, read_annotations
 from slstt.datasets.clips import Release, Remark
-from slstt.datasets.data_set import DataSet, IdForm, Tree, named
 from slstt.datasets.folders import FolderKey, FrameFolders, by_id, frames_in, is_cropped, pick_sheet, subfolders, survey
 from slstt.datasets.releases import match, no_frames, no_sheet, unnamed_remarks
 from slstt.errors import DataError

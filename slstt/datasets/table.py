@@ -9,9 +9,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from slstt.datasets.annotations import Cells, as_annotations, read_rows
+from slstt.datasets.annotations import COLUMNS, Cells, DataSet, as_annotations, as_written, read_rows
 from slstt.datasets.clips import Release, Remark, Video
-from slstt.datasets.data_set import COLUMNS, DataSet, as_written
 from slstt.datasets.folders import FrameFolders, check_root, files_called
 from slstt.datasets.releases import match, sheet_problems
 from slstt.errors import DataError

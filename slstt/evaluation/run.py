@@ -16,7 +16,15 @@ from slstt.datasets.clips import name_of
 from slstt.datasets.protocols import OWN, PROTOCOLS, manifest_difference, protocol_of, test_set_differences
 from slstt.errors import ConfigError, DataError, listed, printable, shortened
 from slstt.evaluation.metrics import SCORES, block_of, scores_of, selection_gap, subject_confusions, summary_of
-from slstt.evaluation.predictions import Predictions, pool, read_predictions
+from slstt.evaluation.predictions import (
+    Predictions,
+    UnitPredictions,
+    holds_units,
+    pool,
+    pool_units,
+    read_predictions,
+    read_unit_predictions,
+)
 from slstt.evaluation.tables import (
     Table,
     class_table,
@@ -26,7 +34,6 @@ from slstt.evaluation.tables import (
     seed_table,
     selection_table,
 )
-from slstt.evaluation.unit_predictions import UnitPredictions, holds_units, pool_units, read_unit_predictions
 from slstt.files import read_csv
 
 PREDICTIONS = "predictions.csv"

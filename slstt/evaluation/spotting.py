@@ -43,14 +43,6 @@ class SpottedFolder:
     """Of spotting.json: method, selection (`loso` or `fixed`), settings."""
 
 
-def holds_spotting(folder: Path) -> bool:
-    """Whether the folder is one of spotted intervals."""
-    try:
-        return (folder / INTERVALS).is_file() and (folder / TRUTH).is_file()
-    except (OSError, ValueError):
-        return False
-
-
 def read_spotted(folder: Path) -> SpottedFolder:
     """Read and check the folder.
 

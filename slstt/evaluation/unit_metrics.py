@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from slstt.evaluation.metrics import DRAWS, LEVEL, f1_of, intervals, precision_of, recall_of
-from slstt.evaluation.unit_predictions import UnitPredictions
+from slstt.evaluation.predictions import UnitPredictions
 
 UNIT_SCORES = ("macro_f1", "binary_f1")
 

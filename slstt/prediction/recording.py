@@ -14,8 +14,8 @@ import numpy as np
 
 from slstt.errors import ConfigError, DataError, listed
 from slstt.files import fingerprint
-from slstt.images import PICTURES, Picture, common_bits, read_full_depth, to_8_bits
-from slstt.video import FASTEST, VIDEOS, is_video, look_into, numbered_frames, refuse_absurd
+from slstt.images import PICTURES, VIDEOS, Picture, common_bits, is_video, read_full_depth, to_8_bits
+from slstt.video import FASTEST, look_into, numbered_frames, refuse_absurd
 
 SMALL, ENLARGED = 200, 360
 """A frame with a shorter side below SMALL is enlarged by a whole number to ENLARGED or more: no small face is found."""

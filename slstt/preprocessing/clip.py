@@ -26,10 +26,10 @@ from slstt.files import fingerprint
 from slstt.flow.flow_files import storable, write_flow
 from slstt.flow.interpolation import FramePlan, Rife, choose_frames, fill
 from slstt.flow.optical_flow import consecutive_flow, onset_flow
-from slstt.images import Picture, common_bits, draw_strip, read_full_depth, to_8_bits
+from slstt.images import Picture, common_bits, draw_strip, is_video, read_full_depth, to_8_bits
 from slstt.preprocessing.apex_spotting import apex_place
 from slstt.preprocessing.provenance import ClipOutcome, FlowRecord, Task
-from slstt.video import is_video, pictures
+from slstt.video import pictures
 
 
 def present(clip: Clip) -> list[int]:

@@ -17,10 +17,9 @@ from slstt.models.slstt import SLSTT
 from slstt.training.flow_data import FlowData, protocol_lines, read_data
 from slstt.training.folds import Fold, audit, choose, subjects_on_both_sides
 from slstt.training.inputs import Features, FlowInputs, open_features
-from slstt.training.loso import make_folds, worker_count
-from slstt.training.optimization import batches
+from slstt.training.run import device_of, make_folds, worker_count
 from slstt.training.run_folder import differences, is_done, refuse_differences
-from slstt.training.trainer import add_gradients, make_loss, make_model, make_slstt, wanted
+from slstt.training.trainer import add_gradients, batches, make_loss, make_model, make_slstt, wanted
 
 Frozen = tuple[SLSTT, Features]
 """A model with a frozen part, and what that part gave for each clip."""
@@ -28,9 +27,7 @@ LISTED = 100
 """Folds shown one by one."""
 
 
-def check(
-    settings: TrainConfig, run: Path, names: Sequence[str] | None, shard: tuple[int, int] | None, device: str
-) -> list[str]:
+def check(settings: TrainConfig, run: Path, names: Sequence[str] | None, shard: tuple[int, int] | None) -> list[str]:
     """What a start would do, as lines for the user.
 
     Raises ConfigError or DataError, all problems at once: clips, weights, a run folder of other settings or that
@@ -62,7 +59,7 @@ def check(
     else:
         model, frozen = make_model(settings, len(data.classes)), None
     lines = [*_data_lines(settings, data), *_fold_lines(settings, data, chosen, run)]
-    lines += _cost_lines(settings, data, model, frozen, todo, run, device)
+    lines += _cost_lines(settings, data, model, frozen, todo, run, device_of(settings))
     return lines
 
 

@@ -7,7 +7,7 @@ writes) are verified before anything of it is used.
 import io
 import pickle
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slstt.config.train import Training
 from slstt.files import whole_file
-from slstt.training.optimization import Average, make_optimizer
 
 LAST, PREVIOUS = "last.pt", "previous.pt"
 
@@ -85,13 +83,35 @@ class FoldHistory:
     """selection.method inner: epoch, uf1, loss and weights of the best epoch so far."""
 
 
+class Average:
+    """Exponential moving average of a network's numbers; the decay grows to `decay`, so early steps fade soon.
+
+    Whole numbers (how many batches BatchNorm has seen) are taken as they are.
+    """
+
+    def __init__(self, tensors: Iterable[tuple[str, Tensor]], decay: float) -> None:
+        self.decay, self.steps = decay, 0
+        self.values = {name: tensor.detach().clone() for name, tensor in tensors}
+
+    @torch.no_grad()
+    def update(self, tensors: Iterable[tuple[str, Tensor]]) -> None:
+        """Move the average towards the tensors, after each step."""
+        self.steps += 1
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        for name, tensor in tensors:
+            if tensor.is_floating_point():
+                self.values[name].lerp_(tensor.detach(), 1 - decay)
+            else:
+                self.values[name].copy_(tensor)
+
+
 class FoldState:
     """Model, optimizer, averaged weights, position (epoch and step, from 0) and running loss of one fold."""
 
-    def __init__(self, model: nn.Module, training: Training) -> None:
-        self.model = model
-        self.optimizer = make_optimizer(model, training)
-        self.average = Average(self.changing(), training.ema) if training.ema is not None else None
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, average: float | None) -> None:
+        """`average`: decay of the averaged weights, None for none."""
+        self.model, self.optimizer = model, optimizer
+        self.average = Average(self.changing(), average) if average is not None else None
         self.epoch, self.step = 0, 0
         self.losses, self.weight = 0.0, 0.0
         self.history = FoldHistory()

@@ -13,8 +13,7 @@ from slstt.errors import WeightsError
 from slstt.training.checkpoint import FoldHistory
 from slstt.training.committee import committee
 from slstt.training.inputs import FrozenFeatures
-from slstt.training.optimization import batches
-from slstt.training.trainer import FoldSetup, Inputs, Trained, make_model, make_slstt, predict
+from slstt.training.trainer import FoldSetup, Inputs, Trained, batches, make_model, make_slstt, predict
 
 ITERATIONS = 1_000_000
 """Upper limit of the SVM's solver; 309 maps need a few thousand."""

@@ -20,11 +20,14 @@ from slstt import __version__
 from slstt.config.load import CONFIG, differing_keys, dump_config, settings_in
 from slstt.config.train import TrainConfig, identity
 from slstt.errors import ConfigError, DataError
-from slstt.evaluation.predictions import Predictions, pool, read_predictions, write_predictions
-from slstt.evaluation.unit_predictions import (
+from slstt.evaluation.predictions import (
+    Predictions,
     UnitPredictions,
+    pool,
     pool_units,
+    read_predictions,
     read_unit_predictions,
+    write_predictions,
     write_unit_predictions,
 )
 from slstt.files import locked, write_json, write_text

@@ -1,4 +1,6 @@
-"""One fold: the training loop, its checkpoints, and the predictions on the subject left out.
+"""One fold: the training loop with its recipe, and the predictions on the subject left out.
+
+The recipe is class weights, sampling, loss, optimizer and learning rate (warm-up, steps, cosine).
 
 Everything random of an epoch follows from (seed, fold, epoch), so a fold does not depend on what was computed before
 it in the same process; within an epoch the random states are part of the checkpoint. On a CPU with the same number of
@@ -16,9 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from slstt.config.train import TrainConfig
+from slstt.config.train import TrainConfig, Training
 from slstt.datasets.protocols import protocol_of
 from slstt.datasets.units import UNIT_NAMES
 from slstt.errors import ConfigError
@@ -30,15 +33,122 @@ from slstt.training.checkpoint import STATE_FORMAT, FoldHistory, FoldState, Row,
 from slstt.training.flow_data import FlowData
 from slstt.training.folds import Fold, seed_of
 from slstt.training.inputs import FlowInputs, FrozenFeatures
-from slstt.training.optimization import (
-    ClassLoss,
-    UnitLoss,
-    batches,
-    class_weights,
-    epoch_order,
-    learning_rate,
-    unit_presence,
-)
+
+
+def class_weights(labels: Sequence[int], classes: int) -> Float[Tensor, " K"]:
+    """Weights inversely proportional to the classes' sizes, 1 on average over the clips; 0 for an absent class."""
+    counts = torch.bincount(torch.tensor(labels), minlength=classes).float()
+    present = (counts > 0).sum()
+    return torch.where(counts > 0, len(labels) / (present * counts.clamp_min(1)), 0.0)
+
+
+def epoch_order(labels: Sequence[int], balance: str, generator: torch.Generator) -> list[int]:
+    """The order of one epoch: each clip once, or with balance "sampling" as many draws, every class equally likely."""
+    if balance != "sampling":
+        return torch.randperm(len(labels), generator=generator).tolist()
+    weights = class_weights(labels, max(labels) + 1)[torch.tensor(labels)]
+    return torch.multinomial(weights, len(labels), replacement=True, generator=generator).tolist()
+
+
+def batches(order: Sequence[int], size: int) -> list[Sequence[int]]:
+    """`order` cut into batches of `size`, the last one maybe smaller."""
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def loss_sum(
+    logits: Float[Tensor, "B K"], labels: Int[Tensor, " B"], weights: Float[Tensor, " K"], smoothing: float
+) -> Float[Tensor, ""]:
+    """The summed cross entropy of some clips, each weighted by its class.
+
+    Divided by the sum of a whole batch's weights it is the batch's loss, in however many pieces it was computed.
+    """
+    return F.cross_entropy(logits.float(), labels, weight=weights, label_smoothing=smoothing, reduction="sum")
+
+
+@dataclass(frozen=True)
+class ClassLoss:
+    """Cross entropy over classes, each clip weighted by its class."""
+
+    weights: Float[Tensor, " K"]
+    smoothing: float
+
+    def whole(self, wanted: Int[Tensor, " B"]) -> Float[Tensor, ""]:
+        """What the summed loss of a batch is divided by."""
+        return self.weights[wanted].sum()
+
+    def summed(self, logits: Float[Tensor, "B K"], wanted: Int[Tensor, " B"]) -> Float[Tensor, ""]:
+        """The summed loss of some clips."""
+        return loss_sum(logits, wanted, self.weights, self.smoothing)
+
+
+@dataclass(frozen=True)
+class UnitLoss:
+    """Binary cross entropy over action units; undecided ones (nan) teach nothing."""
+
+    presence: Float[Tensor, " K"]
+    """How much a unit that is there weighs against one that is not."""
+    smoothing: float
+
+    def whole(self, wanted: Float[Tensor, "B K"]) -> Float[Tensor, ""]:
+        """What the summed loss of a batch is divided by: the number of decided units."""
+        return (~wanted.isnan()).sum().clamp_min(1).float()
+
+    def summed(self, logits: Float[Tensor, "B K"], wanted: Float[Tensor, "B K"]) -> Float[Tensor, ""]:
+        """The summed loss of some clips."""
+        decided = ~wanted.isnan()
+        smoothed = wanted.nan_to_num() * (1 - self.smoothing) + self.smoothing / 2
+        each = F.binary_cross_entropy_with_logits(logits.float(), smoothed, pos_weight=self.presence, reduction="none")
+        return each.where(decided, 0.0).sum()
+
+
+def unit_presence(units: Float[Tensor, "N K"]) -> Float[Tensor, " K"]:
+    """Weights of presence that make present and absent count the same for each unit; 1 for one never seen present."""
+    present, absent = (units == 1).sum(0).float(), (units == 0).sum(0).float()
+    return torch.where(present > 0, absent / present.clamp_min(1), 1.0)
+
+
+def make_optimizer(model: nn.Module, training: Training) -> torch.optim.Optimizer:
+    """SGD or AdamW over the parameters that learn, in torch's fused form."""
+    if training.optimizer == "adamw":
+        return adamw(model, training.learning_rate, training.weight_decay)
+    return torch.optim.SGD(
+        [p for p in model.parameters() if p.requires_grad],
+        lr=training.learning_rate,
+        momentum=training.momentum,
+        weight_decay=training.weight_decay,
+        fused=True,
+    )
+
+
+def adamw(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW over the parameters that learn; it decays matrices and kernels only, not norms, biases and tokens."""
+    learning = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    plain = [p for name, p in learning if p.dim() < 2 or name.endswith(("positions", "class_token"))]
+    decayed = [p for name, p in learning if not (p.dim() < 2 or name.endswith(("positions", "class_token")))]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate, fused=True)
+
+
+def learning_rate(training: Training, epoch: float | int) -> float:
+    """The learning rate at `epoch`, counted in passes from 0 and with the steps as fractions."""
+    top, warmup = training.learning_rate, training.warmup_epochs
+    if training.schedule == "cosine":
+        return warmup_cosine(top, epoch, warmup, training.epochs)
+    if epoch < warmup:
+        return _rising(top, epoch, warmup)
+    return top * training.step_factor ** int(epoch // training.step_epochs) if training.schedule == "step" else top
+
+
+def warmup_cosine(top: float, at: float | int, warmup: float | int, end: float | int) -> float:
+    """A learning rate that rises to `top` until `warmup` and then falls to zero at `end` as a cosine does."""
+    if at < warmup:
+        return _rising(top, at, warmup)
+    return top * (1 + math.cos(math.pi * (at - warmup) / (end - warmup))) / 2
+
+
+def _rising(top: float, at: float | int, warmup: float | int) -> float:
+    return top * (at + 1e-3) / warmup  # never exactly zero, or the first step would be lost
+
 
 Inputs = FlowInputs | FrozenFeatures
 
@@ -158,7 +268,7 @@ def train_fold(setup: FoldSetup, callbacks: Callbacks = SILENT) -> Trained | Non
     torch.set_num_threads(settings.run.threads_per_fold)
     training, seed = settings.training, settings.run.seed
     model = make_model(settings, len(data.classes)).to(device)
-    state = FoldState(model, training)
+    state = FoldState(model, make_optimizer(model, training), training.ema)
     found, remarks = load_checkpoint(folder)
     for remark in remarks:
         callbacks.say(remark)

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slstt.datasets import DATASETS
+from slstt.datasets.annotations import whole_number
 from slstt.datasets.clips import id_problem
-from slstt.datasets.data_set import whole_number
 from slstt.datasets.flow_maps import dataset_of
 
 FIRST = ("casme2", "samm", "smic")

@@ -11,14 +11,14 @@ from sklearn.metrics import f1_score
 
 from slstt.datasets.units import UNIT_NAMES
 from slstt.errors import DataError
-from slstt.evaluation.unit_metrics import unit_summary
-from slstt.evaluation.unit_predictions import (
+from slstt.evaluation.predictions import (
     UnitPredictions,
     holds_units,
     pool_units,
     read_unit_predictions,
     write_unit_predictions,
 )
+from slstt.evaluation.unit_metrics import unit_summary
 
 
 def made(true: np.ndarray, probabilities: np.ndarray) -> UnitPredictions:

@@ -13,8 +13,7 @@ from slstt.config.preprocess import PreprocessConfig
 from slstt.datasets.clips import Clip, Release, Remark
 from slstt.images import STRIP_HEIGHT, draw_strip
 from slstt.preprocessing.provenance import FlowRecord
-from slstt.preprocessing.report import write_report
-from slstt.preprocessing.run import PreprocessingResult
+from slstt.preprocessing.run import PreprocessingResult, write_report
 
 FRAME_SIZE, SCALE = (400, 320), STRIP_HEIGHT / 320
 

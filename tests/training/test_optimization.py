@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from slstt.config.train import Training
-from slstt.training.optimization import (
+from slstt.training.trainer import (
     Average,
     batches,
     class_weights,

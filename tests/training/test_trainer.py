@@ -13,7 +13,7 @@ from slstt.models.slstt import SLSTT
 from slstt.training.flow_data import FlowData, read_data
 from slstt.training.folds import leave_one_subject_out, with_validation
 from slstt.training.inputs import FlowInputs, FrozenFeatures, compute_features, open_features
-from slstt.training.loso import make_folds
+from slstt.training.run import make_folds
 from slstt.training.trainer import Callbacks, FoldFailed, FoldSetup, Trained, make_model, train_fold
 
 CPU = torch.device("cpu")
