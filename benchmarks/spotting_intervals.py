@@ -30,7 +30,7 @@ import numpy as np
 from scipy.ndimage import uniform_filter1d
 from scipy.signal import find_peaks
 
-from slstt.config.preprocess import Spotting
+from slstt.config.preprocess import PredictConfig, Spotting
 from slstt.datasets.synthetic.recordings import Expression, draw_recording, write_recording, write_video
 from slstt.face.crop import MEASURED_SIDE, cut, face_mask, face_square
 from slstt.face.landmarks import LandmarkDetector
@@ -141,7 +141,7 @@ def peaks(curve: np.ndarray, share: float, rate: float) -> list[Span]:
 
 
 def compare(difficulty: float, arguments: argparse.Namespace) -> None:
-    detector, settings = LandmarkDetector(), Spotting(threshold=arguments.threshold)
+    detector, settings = LandmarkDetector(), PredictConfig(spotting=Spotting(threshold=arguments.threshold))
     ways: dict[tuple[str, float], Count] = {}
 
     def add(name: str, value: float, found: Sequence[Span], truth: Sequence[Expression], seconds: float) -> None:

@@ -45,7 +45,7 @@ def main() -> None:
         count = len(numbers)
         stabilization, none = np.repeat(np.eye(3)[None, :2], count, 0), np.zeros(count)
         times, landmarks = np.arange(count) / 100, np.repeat(face.landmarks[None], count, 0)
-        motion = FaceMotion(100.0, times, landmarks, stabilization, none, none, (), ())
+        motion = FaceMotion(100.0, times, landmarks, stabilization, none, none, none, (), ())
         interval = Interval(onset, apex, offset, 0.0, "given")
         ((_, made),) = interval_flows(_frames(clip), motion, [interval], classifier.crop, config, rife)
         if not isinstance(made, IntervalFlow):

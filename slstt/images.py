@@ -56,7 +56,9 @@ def read_full_depth(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
     if data.startswith(JPEG):
         # Some programs leave the end marker out; with one added, only data that is really missing is complained about.
         data += JPEG_END
-        _check_jpeg_data(path, data)
+        picture = _decoded_jpeg(path, data)
+        if picture is not None:
+            return picture
     try:
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error:
@@ -109,6 +111,7 @@ def _unreadable(path: Path) -> DataError:
 
 
 JPEG, JPEG_END, PNG, BMP = b"\xff\xd8\xff", b"\xff\xd9", b"\x89PNG\r\n\x1a\n", b"BM"
+EXIF = b"Exif\0\0"
 TIFF = (b"II*\0", b"MM\0*")
 # All start-of-frame markers: C4, C8 and CC in between mean something else.
 JPEG_SIZE_MARKERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
@@ -157,19 +160,24 @@ def _tiff_size(data: bytes) -> tuple[int, int] | None:
     return (found[256], found[257]) if len(found) == 2 else None
 
 
-def _check_jpeg_data(path: Path, data: bytes) -> None:
-    """Raise DataError where the compressed data breaks the format's rules: OpenCV decodes on without a word.
+def _decoded_jpeg(path: Path, data: bytes) -> Picture | None:
+    """The picture as RGB, the same values that OpenCV gives; None where OpenCV is to decode it.
 
-    Everything is decompressed, but only an eighth of the picture is computed: a fifth of the cost of decoding it.
+    Raises DataError where the compressed data breaks the format's rules: OpenCV decodes on without a word.
     """
-    # Grey is the cheapest to compute; pictures of four inks cannot be turned into it.
-    space = "CMYK" if _jpeg_frame(data)[2] == 4 else "GRAY"
+    # Pictures of four inks cannot be turned into RGB here, and a camera's note that the picture is turned is not read.
+    for_opencv = _jpeg_frame(data)[2] == 4 or EXIF in data
     try:
-        simplejpeg.decode_jpeg(data, space, min_height=1, min_width=1, strict=True)
+        if for_opencv:  # everything is decompressed, but only an eighth of the picture is computed
+            space = "CMYK" if _jpeg_frame(data)[2] == 4 else "GRAY"
+            simplejpeg.decode_jpeg(data, space, min_height=1, min_width=1, strict=True)
+            return None
+        return simplejpeg.decode_jpeg(data, "RGB", strict=True)
     except ValueError as error:
         reason = str(error).split("(): ")[-1]  # behind the name of a C function
         if "subsampling" not in reason:  # unusual, which TurboJPEG does not know and OpenCV may
             raise DataError(f"{path}: damaged JPEG ({reason}); restore the file") from error
+        return None
 
 
 def data_uri(content: Picture | bytes, media_type: str = "image/png") -> str:

@@ -138,11 +138,22 @@ def test_damaged_jpeg_data_is_noticed(tmp_path, count, share):
     assert noticed >= share * 60
 
 
-@pytest.mark.parametrize("flag", [None, cv2.IMWRITE_JPEG_PROGRESSIVE, cv2.IMWRITE_JPEG_OPTIMIZE])
+SAMPLINGS = [getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{name}") for name in ("411", "420", "422", "440", "444")]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        [cv2.IMWRITE_JPEG_PROGRESSIVE, 1],
+        [cv2.IMWRITE_JPEG_OPTIMIZE, 1],
+        *([cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling] for sampling in SAMPLINGS),
+    ],
+)
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("end", [b"\xff\xd9", b"", b"\xff\xd9\0\0\0\0"])
-def test_sound_jpegs_are_read_as_opencv_does(tmp_path, flag, channels, end):
-    raw = encoded(".jpg", textured(channels=channels), *([flag, 1] if flag else []))
+def test_sound_jpegs_are_read_as_opencv_does(tmp_path, options, channels, end):
+    raw = encoded(".jpg", textured(channels=channels), *options)
     (tmp_path / "img1.jpg").write_bytes(raw[:-2] + end)
     expected = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
     np.testing.assert_array_equal(read_image(tmp_path / "img1.jpg"), expected)
@@ -152,7 +163,9 @@ def test_sound_jpegs_are_read_as_opencv_does(tmp_path, flag, channels, end):
 def test_other_colour_spaces_of_jpeg_are_read(tmp_path, mode):
     image = pytest.importorskip("PIL.Image")
     image.fromarray(textured()).convert(mode).save(tmp_path / "img1.jpg", keep_rgb=mode == "RGB")
-    assert read_image(tmp_path / "img1.jpg").shape == (120, 160, 3)
+    expected = cv2.imread(str(tmp_path / "img1.jpg"))
+    assert expected is not None and expected.shape == (120, 160, 3)
+    np.testing.assert_array_equal(read_image(tmp_path / "img1.jpg"), expected[..., ::-1])
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
@@ -227,3 +240,15 @@ def test_drawing_leaves_the_picture_alone(picture):
 def test_no_torch_is_loaded():
     code = "import slstt.images, sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_jpeg_that_says_it_is_turned_is_turned(tmp_path):
+    picture = np.zeros((40, 60, 3), np.uint8)
+    picture[:10] = 255
+    plain = cv2.imencode(".jpg", picture)[1].tobytes()
+    turned_right = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    segment = b"\xff\xe1" + (len(turned_right) + 2).to_bytes(2, "big") + turned_right
+    path = tmp_path / "frame.jpg"
+    path.write_bytes(plain[:2] + segment + plain[2:])
+    read = read_image(path)
+    assert read.shape == (60, 40, 3) and read[:, 35].min() > 200 and read[:, 5].max() < 50

@@ -12,6 +12,7 @@ from slstt.errors import ConfigError, DataError, Problems, SlsttError
 from slstt.prediction import DEFAULT_WEIGHTS, LIMITS
 
 if TYPE_CHECKING:
+    from slstt.prediction.face_motion import GivenInterval
     from slstt.prediction.recording import Recording
     from slstt.prediction.results import PredictionResult
     from slstt.prediction.run import Predictor
@@ -30,6 +31,7 @@ EXAMPLES = """\
   slstt-predict frames/ --fps 200 --out found --video      a folder of frames; an annotated video too
   slstt-predict clips/ --fps 100 --weights runs/cde        several recordings, the mean of a run's folds
   slstt-predict talk.mp4 --onset 120 --apex 137 --offset 160       the class of this interval; nothing is spotted
+  slstt-predict talk.mp4 --out again --intervals corrected.eaf     intervals corrected in ELAN, or in a csv table
   slstt-predict talk.mp4 --longest-ms 400 spotting.threshold=8     fewer candidates
 every section.key is described in docs/predict.md"""
 
@@ -46,6 +48,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--onset", type=int, metavar="N", help="classify one interval: its first frame, counted from 0")
     parser.add_argument("--apex", type=int, metavar="N", help="its frame of strongest motion (default: spotted)")
     parser.add_argument("--offset", type=int, metavar="N", help="its last frame (default: the recording's)")
+    parser.add_argument(
+        "--intervals",
+        type=cli.path,
+        metavar="FILE",
+        help="classify these: csv with onset, apex, offset, or ELAN's .eaf",
+    )
     parser.add_argument("--shortest-ms", type=float, metavar="MS", help="shortest interval (spotting.shortest_ms)")
     parser.add_argument("--longest-ms", type=float, metavar="MS", help="longest interval (spotting.longest_ms)")
     parser.add_argument("--video", action="store_true", help="also write an annotated video")
@@ -85,9 +93,7 @@ def _predict(arguments: argparse.Namespace) -> int:
 
 def _inputs(arguments: argparse.Namespace) -> tuple[list["Recording"], "Predictor"]:
     """Everything the command line names, opened; all that is wrong with it is raised at once."""
-    from slstt.prediction.classify import find_classifier, read_settings
     from slstt.prediction.recording import open_recordings
-    from slstt.prediction.run import GivenInterval, Predictor
 
     problems = Problems()
     recordings, predictor, given = [], None, None
@@ -95,24 +101,61 @@ def _inputs(arguments: argparse.Namespace) -> tuple[list["Recording"], "Predicto
     for name in ("shortest_ms", "longest_ms"):
         if (value := getattr(arguments, name)) is not None:
             overrides.append(f"spotting.{name}={value!r}")
-    if arguments.onset is not None:
-        given = GivenInterval(arguments.onset, arguments.apex, arguments.offset)
-    elif arguments.apex is not None or arguments.offset is not None:
-        problems.add(ConfigError("--apex and --offset describe a given interval; give --onset too"))
     with problems.collecting():
         recordings = open_recordings(arguments.path, arguments.fps)
+    with problems.collecting():
+        given = _given(arguments, recordings)
+    if recordings:  # a wrong interval is said before torch is loaded, which takes seconds
+        problems.raise_if_any()
+    if given is not None:
+        recordings = [recording for recording in recordings if recording.name in given]
+
+    from slstt.prediction.classify import find_classifier, read_settings  # these load torch
+    from slstt.prediction.run import Predictor
+
     with problems.collecting():
         classifier = find_classifier(arguments.weights)
         settings, remarks = read_settings(classifier, overrides)
         predictor = Predictor(classifier, settings, given, arguments.video)
         for remark in (*classifier.remarks, *remarks):
             print(f"slstt-predict: note: {remark}", file=sys.stderr)
-    if given is not None and len(recordings) > 1:
-        what = f"{arguments.path}: holds {len(recordings)} recordings; --onset is for one of them, name it"
-        problems.add(ConfigError(what))
     problems.raise_if_any()
     assert predictor is not None
     return recordings, predictor
+
+
+def _given(
+    arguments: argparse.Namespace, recordings: list["Recording"]
+) -> dict[str, tuple["GivenInterval", ...]] | None:
+    """The intervals that the user names, by recording; None where they are to be spotted."""
+    named = [f"--{name}" for name in ("onset", "apex", "offset") if getattr(arguments, name) is not None]
+    if not named and arguments.intervals is None:
+        return None
+    if named and arguments.intervals is not None:
+        raise ConfigError(f"--intervals and {named[0]} both name intervals; give one of them")
+    if named and arguments.onset is None:
+        raise ConfigError("--apex and --offset describe a given interval; give --onset too")
+    if named and len(recordings) > 1:
+        raise ConfigError(f"{arguments.path}: holds {len(recordings)} recordings; --onset is for one of them, name it")
+    if not recordings:  # they could not be opened, which is said already
+        return None
+
+    from slstt.prediction.face_motion import GivenInterval, check_given_intervals
+    from slstt.prediction.interval_files import read_intervals
+
+    if named:
+        one = GivenInterval(arguments.onset, arguments.apex, arguments.offset, "--onset")
+        given = {recordings[0].name: (one,)}
+    else:
+        assert arguments.intervals is not None
+        given = read_intervals(arguments.intervals, recordings)
+    problems = Problems()
+    for recording in recordings:
+        if recording.name in given and recording.problem is None:
+            with problems.collecting():
+                check_given_intervals(recording, given[recording.name])
+    problems.raise_if_any()
+    return given
 
 
 def _check(recordings: list["Recording"], folders: list[Path], predictor: "Predictor") -> int:

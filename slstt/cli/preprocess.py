@@ -1,7 +1,7 @@
 """`slstt-preprocess`: from a data set as its owners publish it to face crops, flow files and a report."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ EXAMPLES = """\
   slstt-preprocess --dataset casme2 --root /data/CASME2 --out cache --config configs/paper/preprocess.yaml
   slstt-preprocess --dataset samm --root /data/SAMM --out cache --workers 8 flow.method=dis
   slstt-preprocess --dataset smic --root /data/SMIC_all_raw --out cache --landmarks points.csv
+  slstt-preprocess --dataset table --root /data/mine.csv --out cache
   slstt-preprocess --dataset casme2 --root /data/CASME2 --out cache apex.missing=fail interpolation.method=linear
 Several data sets may share one --out. Every section.key is described in docs/preprocessing.md."""
 
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         required=True,
         type=cli.path,
         metavar="DIR",
-        help="folder of the data set; any level above the subjects",
+        help="folder of the data set, any level above the subjects; with --dataset table the table, or its folder",
     )
     parser.add_argument("--out", required=True, type=cli.path, metavar="DIR", help="folder for the results")
     parser.add_argument(
@@ -142,9 +143,20 @@ def _summary(result: "PreprocessingResult", out: Path, page: Path) -> None:
     print(f"look at it: {page}")
     if result.clips:
         dataset = result.release.dataset
-        settings = f"--config configs/paper/slstt.yaml data.protocol={dataset}_sde data.root={out}"
+        name, protocol = _protocol(dataset, {clip.emotion for clip in result.clips if clip.kind == "micro"})
+        settings = f"--config configs/paper/slstt.yaml {protocol} data.root={out}"
         settings += " model.pretrained=imagenet encoder.dropout=0"
-        print(f"next: slstt-train {settings} --out runs/{dataset}_sde")
+        print(f"next: slstt-train {settings} --out runs/{name}")
+
+
+def _protocol(dataset: str, emotions: Collection[str]) -> tuple[str, str]:
+    """(name of the run, settings) of a protocol for the data set: its first, else its own emotions as classes."""
+    from slstt.datasets.protocols import PROTOCOLS
+
+    for protocol in PROTOCOLS.values():
+        if protocol.datasets == (dataset,):
+            return protocol.name, f"data.protocol={protocol.name}"
+    return dataset, f"data.protocol=own 'data.classes=[{', '.join(sorted(filter(None, emotions)))}]'"
 
 
 if __name__ == "__main__":

@@ -64,6 +64,13 @@ class Crop(Section):
     upsample: int = Field(
         default=1, ge=0, le=2, description="No face found: double the picture this many times and look again."
     )
+    smallest_face: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="Narrowest face that is taken, as a share of the frame's shorter side; what is narrower is often "
+        "a chance pattern.",
+    )
     place: SquarePlace = Field(
         default="centred",
         description="A square with an odd side: `centred`, the nose tip's pixel is its middle; `published`, one pixel "
@@ -157,6 +164,13 @@ class Spotting(Section):
         description="Smallest motion at the apex against the onset that counts, in thousandths of the interocular "
         "distance.",
     )
+    strongest: float = Field(
+        default=30.0,
+        gt=0,
+        le=1e6,
+        description="Largest such motion. What moves further within half a second is speech, chewing or a large "
+        "expression; the report says how many such movements were left out.",
+    )
     back: float = Field(
         default=0.5,
         ge=0,
@@ -184,11 +198,31 @@ class Spotting(Section):
             raise ValueError(f"must be above spotting.shortest_ms, which is {shortest:g}")
         return longest
 
+    @field_validator("strongest")
+    @classmethod
+    def _above_weakest(cls, strongest: float, info: ValidationInfo) -> float:
+        weakest = info.data.get("weakest", 0.0)
+        if weakest >= strongest:
+            raise ValueError(f"must be above spotting.weakest, which is {weakest:g}")
+        return strongest
+
+
+class Tracking(Section):
+    """Which face of a recording is tracked."""
+
+    smallest_face: float = Field(
+        default=0.12,
+        ge=0.05,
+        le=1,
+        description="Narrowest face to track, as a share of the picture's shorter side.",
+    )
+
 
 class PredictConfig(Section):
     """All settings of `slstt-predict`."""
 
     spotting: Spotting = Spotting()
+    tracking: Tracking = Tracking()
     frames: Frames = Frames()
     crop: Crop = Crop()
     interpolation: Interpolation = Interpolation()

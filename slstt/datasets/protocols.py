@@ -13,12 +13,13 @@ from its paper (Li et al. 2022) and sheet; MMEW from its paper (Ben et al. 2021)
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Literal
 
+from slstt.datasets import DATASETS
 from slstt.datasets.clips import Clip
 
 _NEGATIVE, _POSITIVE, _SURPRISE = "negative", "positive", "surprise"
@@ -83,7 +84,7 @@ class Protocol:
     @property
     def heading(self) -> str:
         """The title, and whether it is by rule."""
-        return f"{self.title}, by rule" if self.by_rule else self.title
+        return f"{self.title}, by rule" if self.by_rule and self.name != OWN else self.title
 
 
 def _counts(classes: tuple[str, ...], *numbers: int) -> dict[str, int]:
@@ -201,6 +202,23 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
     )
 }
+
+
+OWN = "own"
+"""The protocol of whoever has a collection of their own: the classes they name, every subject left out in turn."""
+
+
+def protocol_of(name: str, classes: Sequence[str] = ()) -> Protocol:
+    """The protocol called `name` (a key of PROTOCOLS); for `own` the one whose classes are the emotions `classes`.
+
+    The latter takes the clips of any data set that show one of them.
+    """
+    if name != OWN:
+        return PROTOCOLS[name]
+    emotions = {emotion: emotion for emotion in classes}
+    return Protocol(
+        OWN, "own classes", tuple(classes), dict.fromkeys(DATASETS, emotions), frozenset(), {}, {}, published=None
+    )
 
 
 def class_of(protocol: Protocol, clip: Clip) -> str | None:

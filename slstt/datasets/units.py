@@ -117,7 +117,8 @@ def unit_row(coded: CodedUnits) -> UnitRow:
 def unit_differences(protocol: UnitProtocol, rows: Iterable[tuple[str, UnitRow]]) -> list[str]:
     """Where the clips of (data set, units) differ from the published counts, one line a data set; [] where nowhere.
 
-    The published list is not known clip by clip: clips and the clips that show each unit are counted.
+    The published list is not known clip by clip: clips are counted and, where their number is right, the clips that
+    show each unit.
     """
     by_dataset: dict[str, list[UnitRow]] = {}
     for dataset, row in rows:
@@ -134,9 +135,10 @@ def unit_differences(protocol: UnitProtocol, rows: Iterable[tuple[str, UnitRow]]
             for name, count in zip(UNIT_NAMES, shown, strict=True)
             if count != protocol.counts[dataset][name]
         ]
-        clips = [f"{len(found)} clips instead of {published}"] if len(found) != published else []
-        if units or clips:
-            lines.append(f"{dataset}: {', '.join([*clips, *units])}")
+        if len(found) != published:
+            lines.append(f"{dataset}: {len(found)} clips instead of {published}")
+        elif units:
+            lines.append(f"{dataset}: {', '.join(units)}")
     return lines + [f"{dataset}: not in the protocol" for dataset in sorted(by_dataset)]
 
 

@@ -132,7 +132,7 @@ def units_figure(per_unit: Mapping[str, Mapping[str, Any]]) -> Figure:
     axes, places = figure.subplots(), np.arange(len(per_unit))
     axes.bar(places, [line["binary_f1"] for line in per_unit.values()], color=LIGHT, edgecolor=DARK, label="binary F1")
     macro = [line["macro_f1"] for line in per_unit.values()]
-    axes.plot(places, macro, ls="", marker="D", ms=5, color=WARM, label="macro F1")
+    axes.plot(places, macro, ls="", marker="D", ms=5, color=WARM, label="macro F1", clip_on=False)
     names = [f"{short(unit, 8)}\n{line['shown']}" for unit, line in per_unit.items()]
     axes.set_xticks(places, names, fontsize=8)
     axes.set(ylim=(0, 1.02), ylabel="F1")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from slstt.datasets.clips import name_of
-from slstt.datasets.protocols import PROTOCOLS, manifest_difference
+from slstt.datasets.protocols import OWN, PROTOCOLS, manifest_difference, protocol_of
 from slstt.errors import ConfigError, DataError, listed, printable, shortened
 from slstt.evaluation.metrics import SCORES, block_of, scores_of, selection_gap, subject_confusions, summary_of
 from slstt.evaluation.predictions import Predictions, pool, read_predictions
@@ -350,6 +350,12 @@ def _checked(value: Any) -> Any:
     return value
 
 
+BY_RULE = (
+    "by rule: the published list is not known clip by clip; the clips follow from the protocol's emotions, and "
+    "only the published counts were compared"
+)
+
+
 @dataclass(frozen=True)
 class Naming:
     """What the result may be called."""
@@ -368,6 +374,8 @@ class Naming:
 
 def naming(predictions: Predictions, declared: str | None = None) -> Naming:
     """Compare the clips and true labels with the declared protocol, or with every protocol of the same classes."""
+    if declared == OWN:
+        return Naming(None, protocol_of(OWN).title, declared, ())
     rows = [(*key, label) for key, label in zip(predictions.keys, predictions.true, strict=True)]
     candidates = (
         [declared]

@@ -6,24 +6,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from slstt.datasets import DATASETS
 from slstt.errors import printable
 from slstt.files import read_csv
 
-TITLES = {
-    "casme2": "CASME II",
-    "samm": "SAMM",
-    "smic": "SMIC-HS",
-    "casme": "CASME",
-    "casme3": "CAS(ME)^3",
-    "casme_square": "CAS(ME)^2",
-    "mmew": "MMEW",
-    "samm_long": "SAMM Long Videos",
-    "fourdme": "4DME",
-    "dfme": "DFME",
-    "testA": "Test set A",
-    "testB": "Test set B",
-}
-"""How people write the data sets."""
+TITLES = {name: facts.title for name, facts in DATASETS.items()} | {"testA": "Test set A", "testB": "Test set B"}
+"""How people write the data sets, and the owners' test sets."""
 SCORE_TITLES = {"uf1": "UF1", "uar": "UAR", "accuracy": "Accuracy"}
 
 

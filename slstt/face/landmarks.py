@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float32, Num, UInt8
 from numpy import ndarray
 
+from slstt.config.preprocess import Crop
 from slstt.datasets import DATASETS
 from slstt.downloads import landmark_model
 from slstt.errors import DataError, WeightsError
@@ -24,7 +25,7 @@ from slstt.files import read_csv
 LandmarkKey = tuple[str, str, str]
 # A face narrower than this share of the picture's shorter side is a chance pattern: in the three data sets the face
 # takes half of it, and the one known false detection of SMIC (s02_po_01) less than a fifth.
-SMALLEST_FACE = 0.2
+SMALLEST_FACE = Crop().smallest_face
 # What a landmark set may differ from its subject's median and pass, from the real sets of CASME II, SAMM and SMIC.
 LARGEST_SHIFT = 0.4  # of the face square's side; healthy sets reach 0.30 (head between two clips)
 LARGEST_SCALE = 1.2  # times larger or smaller; healthy sets reach 1.12
@@ -68,15 +69,23 @@ class LandmarkDetector:
                 f"{path}: not a dlib landmark model; give shape_predictor_68_face_landmarks.dat"
             ) from error
 
-    def detect(self, image: UInt8[ndarray, "h w"] | UInt8[ndarray, "h w 3"], upsample: int = 0) -> list[FaceBox]:
-        """All plausible faces in an RGB or grey picture, the largest first; the picture is doubled `upsample` times."""
+    def detect(
+        self,
+        image: UInt8[ndarray, "h w"] | UInt8[ndarray, "h w 3"],
+        upsample: int = 0,
+        smallest: float = SMALLEST_FACE,
+    ) -> list[FaceBox]:
+        """All plausible faces in an RGB or grey picture, the largest first; the picture is doubled `upsample` times.
+
+        `smallest` is the least width of a face as a share of the picture's shorter side.
+        """
         image = np.ascontiguousarray(image)
         boxes, scores, _ = self._faces.run(image, upsample, 0.0)
         faces = []
         for box, score in zip(boxes, scores, strict=True):
             points = self._fitted(image, box)
             corners = (int(box.left()), int(box.top()), int(box.right()), int(box.bottom()))
-            if box.width() >= SMALLEST_FACE * min(image.shape[:2]) and upright(points):
+            if box.width() >= smallest * min(image.shape[:2]) and upright(points):
                 faces.append(FaceBox(points, corners, float(score)))
         return sorted(faces, key=lambda face: (face.box[2] - face.box[0]) * (face.box[3] - face.box[1]), reverse=True)
 
@@ -98,21 +107,31 @@ def upright(landmarks: Num[ndarray, "68 2"]) -> bool:
 
 
 def find_landmarks(
-    detector: LandmarkDetector, frames_by_nearness: Iterable[tuple[int | float, ndarray]], upsampling: int = 1
+    detector: LandmarkDetector,
+    frames_by_nearness: Iterable[tuple[int | float, ndarray]],
+    upsampling: int = 1,
+    smallest: float = SMALLEST_FACE,
 ) -> FoundFace:
     """The largest plausible face of the first frame that shows one; each frame is tried plain, then doubled.
 
     `frames_by_nearness` yields (frame number, picture), the wanted frame first, then its neighbours; it is read only
-    as far as needed, so a generator decodes no frame in vain. Raises DataError where no frame shows a face.
+    as far as needed, so a generator decodes no frame in vain. `smallest` is the least width of a face as a share of
+    the picture's shorter side. Raises DataError where no frame shows a face, which says of the first frame whether it
+    shows a smaller one.
     """
-    tried = []
+    tried, smaller = [], ""
     for number, image in frames_by_nearness:
         for upsampled in range(upsampling + 1):
-            if faces := detector.detect(image, upsampled):
+            if faces := detector.detect(image, upsampled, smallest):
                 return FoundFace(faces[0], number, upsampled, len(faces))
+        if not tried and (faces := detector.detect(image, upsampling, 0.0)):
+            left, _, right, _ = faces[0].box
+            share = (right - left) / min(image.shape[:2])
+            smaller = f"; something like a face {share:.0%} as wide as the frame's shorter side was left out "
+            smaller += f"(crop.smallest_face={smallest:g})"
         tried.append(f"{number:g}")
     raise DataError(
-        f"no face found in frame {', '.join(tried) or '(none given)'}; give landmarks with --landmarks FILE"
+        f"no face found in frame {', '.join(tried) or '(none given)'}{smaller}; give landmarks with --landmarks FILE"
     )
 
 

@@ -7,8 +7,11 @@ import numpy as np
 
 from slstt.face.landmarks import FaceBox, LandmarkDetector, upright
 
-SEARCHED = 400
-"""Shorter side of the picture on which faces are detected: the smallest that `LandmarkDetector` accepts has 80."""
+DETECTED = 80
+"""Pixels: the narrowest face that dlib's detector finds. The picture is reduced so far that the face that is looked for
+has this width."""
+LARGE_FACE = 0.2
+"""Share of the shorter side: faces at least so wide are looked for first, on a smaller picture."""
 CHECK = 0.5
 """Seconds between two runs of the detector while a face is tracked."""
 SEARCH = 0.05
@@ -41,20 +44,25 @@ class FaceTracker:
     The same person is taken to be where the face was last; when no face is near, the largest one is tracked.
     """
 
-    def __init__(self, rate: float, detector: LandmarkDetector | None = None) -> None:
-        """`rate` in frames per second. Raises WeightsError as `LandmarkDetector` does."""
-        self.detector = detector or LandmarkDetector()
+    def __init__(self, rate: float, detector: LandmarkDetector | None = None, smallest: float = LARGE_FACE) -> None:
+        """`rate` in frames per second; `smallest`: narrowest face, as a share of the picture's shorter side.
+
+        Raises WeightsError as `LandmarkDetector` does.
+        """
+        self.detector, self.smallest = detector or LandmarkDetector(), smallest
         self.check, self.search = max(1, round(CHECK * rate)), max(1, round(SEARCH * rate))
         self.landmarks: np.ndarray | None = None
         self.last: FaceBox | None = None
         self.faces = 0
-        self.since = self.search
+        self.since = self.search  # frames since the detector ran, and since it ran on the larger picture
+        self.since_fine = self.check
         # The detector's box against the points it led to: how a box for the next frame is made of this frame's points.
         self.box_shift, self.box_sides = np.zeros(2), np.ones(2)
 
     def track(self, grey: np.ndarray, doubt: bool = False) -> TrackedFace:
         """The face on the next frame (H, W) uint8; `doubt` has it detected again, whatever the points say."""
         self.since += 1
+        self.since_fine += 1
         if self.landmarks is not None:
             points = self.detector.fit(grey, self._box(self.landmarks))
             if not doubt and self.since < self.check and self._plausible(points, grey.shape):
@@ -66,11 +74,13 @@ class FaceTracker:
 
     def _detect(self, grey: np.ndarray) -> TrackedFace:
         self.since = 0
-        scale = min(1.0, SEARCHED / min(grey.shape))
-        found = self.detector.detect(_reduced(grey, scale))
-        if not found and self.landmarks is not None and scale < 1:
-            scale = min(1.0, 2 * scale)  # a face that was there a moment ago is worth a second search
-            found = self.detector.detect(_reduced(grey, scale))
+        scale = min(1.0, DETECTED / (LARGE_FACE * min(grey.shape)))
+        found = self.detector.detect(_reduced(grey, scale), smallest=self.smallest)
+        # A small face needs a larger picture, which costs four times as much: while none is tracked, now and then.
+        if not found and scale < 1 and (self.landmarks is not None or self.since_fine >= self.check):
+            scale = min(1.0, DETECTED / (min(LARGE_FACE / 2, self.smallest) * min(grey.shape)))
+            found = self.detector.detect(_reduced(grey, scale), smallest=self.smallest)
+            self.since_fine = 0
         self.faces = len(found)
         if not found:
             self.landmarks = None

@@ -137,9 +137,8 @@ def write_flow(
         raise ValueError(f"flow must be (T, 2, H, W), not {flow.shape}")
     if not storable(flow):
         raise DataError(f"{path}: the flow holds values that are not finite in float16; nothing was written")
-    stored = flow.astype(np.float16)
     entry = {"checksum": _BLANK.decode(), "fingerprint": fingerprint, "about": about or {}}
-    contents = {"flow": stored, **(tensors or {})}
+    contents = {"flow": _halved(flow), **(tensors or {})}
     raw = bytearray(
         save(
             {name: np.ascontiguousarray(array) for name, array in contents.items()},
@@ -150,6 +149,15 @@ def write_flow(
     raw[at : at + 8] = _checksum(raw, at)
     with whole_file(path) as part:
         part.write_bytes(raw)
+
+
+def _halved(flow: np.ndarray) -> np.ndarray:
+    """The flow as float16, rounded to nearest as NumPy does; torch takes a tenth of NumPy's time for it."""
+    if flow.dtype != np.float32:
+        return flow.astype(np.float16)
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(flow)).half().numpy()
 
 
 def read_flow(path: Path) -> np.ndarray:

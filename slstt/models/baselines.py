@@ -1,4 +1,4 @@
-"""The two small convolutional networks that people compare against on onset-to-apex flow maps.
+"""The networks that people compare against on onset-to-apex flow maps.
 
 Written from what their papers, authors and readers say of them; each class names its sources. Both take what SLSTT
 takes, clips (B, 1, 3, H, W) of one frame with channels u, v, strain.
@@ -6,13 +6,16 @@ takes, clips (B, 1, 3, H, W) of one frame with channels u, v, strain.
 Shapes in this file: B clips, H x W pixels, K classes.
 """
 
+from itertools import pairwise
+
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from slstt.errors import ConfigError
 
-NAMES = ("ststnet", "off_apexnet")
+NAMES = ("ststnet", "off_apexnet", "sssnet", "htnet")
 
 
 class STSTNet(nn.Module):
@@ -88,6 +91,127 @@ class OFFApexNet(nn.Module):
         return self.classifier(torch.cat((u.flatten(1), v.flatten(1)), dim=1))
 
 
+class SSSNet(nn.Module):
+    """The three-layer network of Varanka et al. (github.com/tvaranka/meb, whose tables call it SSSNet).
+
+    16 kernels of 5x5, max pool 3x3, 32 of 3x3, max pool 2x2; each time ReLU, pooling, batch norm and Dropout of whole
+    channels (one half); 128 hidden numbers with Dropout, as their default config has them. It wants 64 x 64 pixels;
+    smaller maps are enlarged (bilinear), which is ours.
+    """
+
+    SIDE, SIZES = 64, (16, 32, 128)
+
+    def __init__(self, classes: int = 3) -> None:
+        super().__init__()
+        first, second, hidden = self.SIZES
+        self.features = nn.Sequential(
+            nn.Conv2d(3, first, 5),
+            nn.ReLU(),
+            nn.MaxPool2d(3),
+            nn.BatchNorm2d(first),
+            nn.Dropout2d(0.5),
+            nn.Conv2d(first, second, 3),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.BatchNorm2d(second),
+            nn.Dropout2d(0.5),
+        )
+        self.classifier = nn.Sequential(
+            nn.Linear(second * 9**2, hidden), nn.ReLU(), nn.Dropout(0.5), nn.Linear(hidden, classes)
+        )
+
+    def forward(self, x: Float[Tensor, "B 1 3 H W"]) -> Float[Tensor, "B K"]:
+        """Clips (B, 1, 3, H, W) -> maps (B, 3, 64, 64) -> (B, 16, 20, 20) -> (B, 32, 9, 9) -> logits (B, K)."""
+        maps = F.interpolate(x[:, 0], (self.SIDE, self.SIDE), mode="bilinear", align_corners=False)
+        return self.classifier(self.features(maps.contiguous(memory_format=torch.channels_last)).flatten(1))
+
+
+class ChannelNorm(nn.Module):
+    """LayerNorm over the channels of each pixel."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Float[Tensor, "B D H W"]) -> Float[Tensor, "B D H W"]:
+        """(B, D, H, W) -> the same."""
+        return self.norm(x.movedim(1, -1)).movedim(-1, 1)
+
+
+class AreaBlock(nn.Module):
+    """A pre-norm transformer block whose attention stays inside areas of a map; all areas share its weights."""
+
+    def __init__(self, width: int, heads: int, mlp_ratio: int = 4) -> None:
+        super().__init__()
+        self.heads, inner = heads, width // heads * heads
+        self.attention_norm, self.mlp_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * inner, bias=False)
+        self.out = nn.Linear(inner, width)
+        self.mlp = nn.Sequential(nn.Linear(width, mlp_ratio * width), nn.GELU(), nn.Linear(mlp_ratio * width, width))
+
+    def forward(self, x: Float[Tensor, "N L D"]) -> Float[Tensor, "N L D"]:
+        """Areas of L tokens each, (N, L, D) -> the same."""
+        q, k, v = self.qkv(self.attention_norm(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        x = x + self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class HTNet(nn.Module):
+    """HTNet (Wang et al. 2024, arXiv 2307.14637): a nested transformer over four squares of the face.
+
+    Squares of half the side around the eyes' and the mouth's corners are set side by side as a new map; patches of a
+    quarter of the side become 256 numbers; three levels of (2, 2, 10) blocks of 256, 512, 1024 numbers and 3, 6, 12
+    heads, attention within 4 x 4, 2 x 2 and 1 area(s) of the map; between levels a 3x3 convolution, norm and max pool
+    of stride 2. After the authors' program (github.com/wangzhifengharrison/HTNet). It finds the corners in the apex
+    frame; a published map has none, so here they are where that program puts them when it finds no face. 4 x 4 patches
+    in 4 x 4 areas leave one token an area, so its attention weighs nothing; that is the published configuration.
+    """
+
+    CENTRES = ((9, 11), (21, 10), (10, 21), (20, 21))
+    """(column, row) of left eye, right eye, left and right corner of the mouth in maps of 28 x 28, within 7..21."""
+    WIDTH, HEADS, DEPTHS = 256, 3, (2, 2, 10)
+
+    def __init__(self, image_size: int = 28, classes: int = 3) -> None:
+        super().__init__()
+        if image_size % 28:
+            raise ConfigError(f"model.image_size: {image_size} is not a multiple of 28, which HTNet's squares need")
+        self.scale, self.patch = image_size // 28, image_size // 4
+        widths = [self.WIDTH * 2**level for level in range(3)]
+        self.embedding = nn.Conv2d(3, widths[0], self.patch, stride=self.patch)
+        self.positions = nn.ParameterList(nn.Parameter(torch.randn(1)) for _ in widths)  # one token an area, one number
+        self.levels = nn.ModuleList(
+            nn.Sequential(*(AreaBlock(width, self.HEADS * 2**level) for _ in range(depth)))
+            for level, (width, depth) in enumerate(zip(widths, self.DEPTHS, strict=True))
+        )
+        self.between = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(a, b, 3, padding=1), ChannelNorm(b), nn.MaxPool2d(3, stride=2, padding=1))
+            for a, b in pairwise(widths)
+        )
+        self.norm, self.classifier = nn.LayerNorm(widths[-1]), nn.Linear(widths[-1], classes)
+
+    def squares(self, maps: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
+        """The four squares as one map: the left eye above the right, each with its corner of the mouth beside it."""
+        half = 7 * self.scale
+        left_eye, right_eye, left_mouth, right_mouth = (
+            maps[:, :, self.scale * row - half : self.scale * row + half, self.scale * column - half :][..., : 2 * half]
+            for column, row in self.CENTRES
+        )
+        rows = torch.cat((left_eye, left_mouth), dim=3), torch.cat((right_eye, right_mouth), dim=3)
+        return torch.cat(rows, dim=2)
+
+    def forward(self, x: Float[Tensor, "B 1 3 H W"]) -> Float[Tensor, "B K"]:
+        """Clips (B, 1, 3, H, W) -> (B, 256, 4, 4) -> (B, 512, 2, 2) -> (B, 1024, 1, 1) -> logits (B, K)."""
+        found = self.embedding(self.squares(x[:, 0]))
+        for level, (position, blocks) in enumerate(zip(self.positions, self.levels, strict=True)):
+            side = found.shape[-1]
+            tokens = found.flatten(2).transpose(1, 2).flatten(0, 1)[:, None] + position  # (B * side * side, 1, D)
+            tokens = blocks(tokens)[:, 0].unflatten(0, (len(x), side * side))
+            found = tokens.transpose(1, 2).unflatten(2, (side, side))
+            if level < len(self.between):
+                found = self.between[level](found)
+        return self.classifier(self.norm(found.flatten(2).mean(2)))
+
+
 def baseline(name: str, image_size: int, classes: int) -> nn.Module:
     """The network called `name`. Raises ConfigError for a name that is none of `NAMES`."""
     match name:
@@ -95,4 +219,8 @@ def baseline(name: str, image_size: int, classes: int) -> nn.Module:
             return STSTNet(image_size, classes)
         case "off_apexnet":
             return OFFApexNet(image_size, classes)
-    raise ConfigError(f"model.name: '{name}' is unknown; choose {' or '.join(NAMES)}")
+        case "sssnet":
+            return SSSNet(classes)
+        case "htnet":
+            return HTNet(image_size, classes)
+    raise ConfigError(f"model.name: '{name}' is unknown; choose {', '.join(NAMES[:-1])} or {NAMES[-1]}")

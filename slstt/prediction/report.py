@@ -82,8 +82,10 @@ def write_report(
         "recording.html",
         result=result,
         rate=motion.rate,
-        frames=result.frames - result.begin,
-        with_face=float(with_face(motion)[result.begin :].mean()),
+        seconds=float(motion.times[-1] - motion.times[motion.begin]) + 1 / motion.rate,
+        frames=result.frames - motion.begin,
+        with_face=float(with_face(motion)[motion.begin :].mean()),
+        interocular=motion.interocular,
         about=about,
         shown=shown,
         hidden=len(result.found) - len(shown),
@@ -110,7 +112,7 @@ def intensity_figure(result: PredictionResult, motion: FaceMotion) -> Figure:
     """Motion of the face over time, the intervals marked and numbered, the stretches without a face hatched."""
     figure = Figure(figsize=(9.5, 2.9))
     axes = figure.subplots()
-    face, begin = with_face(motion), result.begin
+    face, begin = with_face(motion), motion.begin
     seconds = np.append(motion.times, motion.times[-1] + 1 / motion.rate)
     face[:begin] = True  # not measured
     numbers, values = _envelope(motion.intensity[begin:])
@@ -128,6 +130,9 @@ def intensity_figure(result: PredictionResult, motion: FaceMotion) -> Figure:
             axes.text(apex, top * 0.99, str(number), ha="center", va="top", fontsize=8, fontweight="bold")
     axes.set(xlim=(seconds[begin], seconds[-1]), ylim=(0, top), xlabel="seconds")
     axes.set_ylabel("motion of the face,\n1/1000 of the eyes' distance")
+    unjudged = np.flatnonzero(np.diff(np.concatenate([[0], (~motion.judged[begin:]).astype(int), [0]]))) + begin
+    for first, end in seconds[unjudged.reshape(-1, 2)]:
+        axes.plot([first, end], [0, 0], color=pages.GREY, lw=5, solid_capstyle="butt", clip_on=True)
     return figure
 
 

@@ -13,7 +13,8 @@ from slstt.files import whole_file, write_csv, write_json
 from slstt.prediction.face_motion import FaceMotion
 from slstt.prediction.spotting import Interval
 
-RESULT, FACE_MOTION = "result.json", "face_motion.npz"
+RESULT, FACE_MOTION, ELAN = "result.json", "face_motion.npz", "intervals.eaf"
+MOTION_ARRAYS = ("times", "landmarks", "stabilization", "intensity", "faces", "judged")
 INTERVAL_COLUMNS = (
     "recording", "interval", "onset", "apex", "offset", "onset_s", "apex_s", "offset_s", "duration_ms", "strength",
     "source",
@@ -44,16 +45,12 @@ class PredictionResult:
     classes: tuple[str, ...]
     found: tuple[FoundInterval, ...]
     remarks: tuple[str, ...]
+    judged: float = 1.0
+    """Share of the frames on which an interval could have been spotted, or that the given ones hold."""
     files: tuple[str, ...] = ()
     """Names of what was written beside it."""
     note: str = ""
     """On the annotated video."""
-
-    @property
-    def begin(self) -> int:
-        """The first frame that was measured: of a given interval its onset."""
-        given = [one.interval.onset for one in self.found if one.interval.source == "given"]
-        return given[0] if given else 0
 
     @property
     def unclassified(self) -> int:
@@ -105,14 +102,14 @@ def with_face(motion: FaceMotion) -> np.ndarray:
     return np.array([np.isfinite(points).all() for points in motion.landmarks], bool)
 
 
-def write_intensity(folder: Path, motion: FaceMotion, begin: int = 0) -> None:
-    """Write intensity.csv: the curve of the report, frame by frame from `begin` on; empty where it is unknown."""
+def write_intensity(folder: Path, motion: FaceMotion) -> None:
+    """Write intensity.csv: the report's curve, from the first frame that was measured; empty where it is unknown."""
     face = with_face(motion)
     rows = [
-        (n, f"{motion.times[n]:.4f}", "" if np.isnan(level) else f"{level:.4f}", int(face[n]))
-        for n, level in enumerate(motion.intensity[begin:], start=begin)
+        (n, f"{motion.times[n]:.4f}", "" if np.isnan(level) else f"{level:.4f}", int(face[n]), int(motion.judged[n]))
+        for n, level in enumerate(motion.intensity[motion.begin :], start=motion.begin)
     ]
-    write_csv(folder / "intensity.csv", ("frame", "seconds", "intensity", "face"), rows)
+    write_csv(folder / "intensity.csv", ("frame", "seconds", "intensity", "face", "judged"), rows)
 
 
 def write_result(folder: Path, result: PredictionResult, determinants: Mapping[str, Any]) -> None:
@@ -150,8 +147,7 @@ def write_face_motion(folder: Path, motion: FaceMotion, determinants: Mapping[st
         "intervals": [asdict(interval) for interval in motion.intervals],
         "remarks": list(motion.remarks),
     }
-    names = ("times", "landmarks", "stabilization", "intensity", "faces")
-    write_arrays(folder / FACE_MOTION, determinants, {name: getattr(motion, name) for name in names}, about)
+    write_arrays(folder / FACE_MOTION, determinants, {name: getattr(motion, name) for name in MOTION_ARRAYS}, about)
 
 
 def read_face_motion(folder: Path, determinants: Mapping[str, Any]) -> FaceMotion | None:
@@ -161,16 +157,8 @@ def read_face_motion(folder: Path, determinants: Mapping[str, Any]) -> FaceMotio
     arrays, about = found
     try:
         intervals = tuple(Interval(**interval) for interval in about["intervals"])
-        return FaceMotion(
-            about["rate"],
-            arrays["times"],
-            arrays["landmarks"],
-            arrays["stabilization"],
-            arrays["intensity"],
-            arrays["faces"],
-            intervals,
-            tuple(about["remarks"]),
-        )
+        measured = {name: arrays[name] for name in MOTION_ARRAYS}
+        return FaceMotion(rate=about["rate"], intervals=intervals, remarks=tuple(about["remarks"]), **measured)
     except (KeyError, TypeError):
         return None
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,18 @@ from slstt.files import locked, sha256, write_csv, write_text
 from slstt.flow.interpolation import Rife
 from slstt.prediction import annotated_video, report
 from slstt.prediction.classify import IntervalClassifier, IntervalFlow, Unclassifiable, interval_flows, pictures
-from slstt.prediction.face_motion import FaceMotion, check_given_interval, measure_face_motion, motion_in_given_interval
+from slstt.prediction.face_motion import (
+    FaceMotion,
+    GivenInterval,
+    check_given_intervals,
+    measure_face_motion,
+    motion_in_given_intervals,
+)
+from slstt.prediction.interval_files import write_elan
 from slstt.prediction.recording import Recording, identity
 from slstt.prediction.report import write_index
 from slstt.prediction.results import (
+    ELAN,
     FoundInterval,
     PredictionResult,
     read_face_motion,
@@ -82,29 +90,23 @@ def write_summary(
     write_csv(out / "failures.csv", ("recording", "reason"), rows)
 
 
-VERSION = 4
+VERSION = 5
 """Raised whenever the same input and settings begin to give another result."""
 GROUP = 16
 """Intervals classified at a time: the flow of one at 512 pixels takes 23 MB."""
 
 
-@dataclass(frozen=True)
-class GivenInterval:
-    """The one interval the user names: see `face_motion.motion_in_given_interval`."""
-
-    onset: int
-    apex: int | None = None
-    offset: int | None = None
-
-
 class Predictor:
-    """Networks and settings, for any number of recordings."""
+    """Networks and settings, for any number of recordings.
+
+    `given`: recording's name -> the intervals that the user names; None: intervals are spotted.
+    """
 
     def __init__(
         self,
         classifier: IntervalClassifier,
         settings: PredictConfig,
-        given: GivenInterval | None = None,
+        given: Mapping[str, Sequence[GivenInterval]] | None = None,
         video: bool = False,
     ) -> None:
         self.classifier, self.settings, self.given, self.video = classifier, settings, given, video
@@ -132,8 +134,9 @@ class Predictor:
             "version": VERSION,
             "recording": identity(recording),
             "rate": recording.rate,
-            "given": None if self.given is None else asdict(self.given),
-            "spotting": None if self.given else self.settings.spotting.model_dump(),
+            "given": None if self.given is None else [asdict(one) for one in self.given[recording.name]],
+            "spotting": self.settings.spotting.model_dump(),
+            "tracking": self.settings.tracking.model_dump(),
             "landmark_model": sha256(downloads.landmark_model()),
         }
 
@@ -151,13 +154,14 @@ class Predictor:
         """How many frames are to be measured; 0 where a given interval lies outside the recording."""
         if self.given is None:
             return recording.count
-        end = recording.count if self.given.offset is None else min(self.given.offset + 1, recording.count)
-        return max(0, end - self.given.onset)
+        given = self.given[recording.name]
+        end = max(recording.count if one.offset is None else min(one.offset + 1, recording.count) for one in given)
+        return max(0, end - min(one.onset for one in given))
 
     def check(self, recording: Recording) -> None:
-        """Raise ConfigError where the given interval does not lie in the recording."""
+        """Raise ConfigError where given intervals do not lie in the recording."""
         if self.given is not None:
-            check_given_interval(recording, self.given.onset, self.given.apex, self.given.offset)
+            check_given_intervals(recording, self.given[recording.name])
 
     def finished(self, recording: Recording, folder: Path) -> PredictionResult | None:
         """The result that `folder` holds, where nothing that determines it changed since."""
@@ -167,7 +171,7 @@ class Predictor:
         """Measure, classify and write one recording; `advance` is called with the number of frames measured since.
 
         Raises DataError where it cannot be read, shows no face, or nothing can be written; ConfigError where the given
-        interval lies outside it.
+        intervals lie outside it.
         """
         determinants = self.motion_determinants(recording)
         motion = read_face_motion(folder, determinants)
@@ -184,10 +188,12 @@ class Predictor:
             self.classifier.wanted.classes,
             tuple(found),
             (*(line.removeprefix(f"{recording.path}: ") for line in motion.remarks), *self.classifier.remarks),
+            float(motion.judged[motion.begin :].mean()),
         )
         write_tables(folder, [result], result.classes)
-        write_intensity(folder, motion, result.begin)
-        files, note = ["intervals.csv", "predictions.csv", "intensity.csv", "report.html"], ""
+        write_intensity(folder, motion)
+        write_elan(folder / ELAN, recording, motion, result)
+        files, note = ["intervals.csv", "predictions.csv", "intensity.csv", ELAN, "report.html"], ""
         if self.video:
             name, note = annotated_video.write_video(recording, motion, result, folder)
             files.append(name)
@@ -198,10 +204,9 @@ class Predictor:
 
     def _measure(self, recording: Recording, advance: Callable[[int], object]) -> FaceMotion:
         if self.given is None:
-            return measure_face_motion(recording, self.settings.spotting, advance, self.detector)
-        return motion_in_given_interval(
-            recording, self.given.onset, self.given.apex, self.given.offset, advance, self.detector
-        )
+            return measure_face_motion(recording, self.settings, advance, self.detector)
+        given = self.given[recording.name]
+        return motion_in_given_intervals(recording, given, self.settings, advance, self.detector)
 
     def _classify(
         self, recording: Recording, motion: FaceMotion

@@ -19,6 +19,9 @@ from slstt.preprocessing.apex_spotting import STRONGEST
 BLOCK = 2000
 """Frames worked on at a time, so that a long recording needs little memory."""
 
+REMAINDER = 0.7
+"""Share of the motion at the apex that the face may still be away from the onset at the offset, in any direction: noise
+is that much of a weak movement, and a smile that stays is more."""
 SPANS = (0.2, 0.35, 0.5, 0.7)
 """Times over which an excursion is looked for, as shares of the longest interval: brief ones need short ones."""
 
@@ -140,8 +143,19 @@ def _delimited(
     if not shortest <= offset - onset <= longest:
         return None
     onset, apex, offset = onset + begin, apex + begin, offset + begin
-    size = float(strength(moved[[apex]].astype(np.float32) - moved[[onset]].astype(np.float32))[0])
-    return Interval(onset, apex, offset, size) if size >= settings.weakest else None
+    there, back = strength(moved[[apex, offset]].astype(np.float32) - moved[[onset]].astype(np.float32))
+    if there < settings.weakest or back > REMAINDER * there:
+        return None
+    return Interval(onset, apex, offset, float(there))
+
+
+def judged(count: int, rate: float, settings: Spotting) -> np.ndarray:
+    """(count,) True where an unbroken stretch of `count` frames can be judged: neither end is too near for that."""
+    longest = max(1, round(settings.longest_ms * rate / 1000))
+    span = max(2, round(longest * min(SPANS)))
+    found = np.zeros(count, bool)
+    found[span : count - span] = True
+    return found
 
 
 def _smoothed(moved: np.ndarray, sigma: float) -> np.ndarray:

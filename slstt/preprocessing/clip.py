@@ -347,10 +347,10 @@ def find_face(work: ClipWork, place: int) -> Step[tuple[np.ndarray, int]]:
         detector = work.models.detector
     with work.times.stage("landmarks"):
         try:
-            found = find_landmarks(detector, _readable(work.frames, near), crop.upsample)
+            found = find_landmarks(detector, _readable(work.frames, near), crop.upsample, crop.smallest_face)
         except DataError as error:
             raise Unusable("no_face", str(error)) from error
-    used, flags = {"landmark_model"}, []
+    used, flags = {"landmark_model", "crop.smallest_face"}, []
     number = int(found.frame)
     if number != near[0]:
         used |= {"crop.neighbours", "crop.upsample"}

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from slstt.config.train import TrainConfig
-from slstt.datasets.protocols import PROTOCOLS
+from slstt.datasets.protocols import protocol_of
 from slstt.datasets.units import UNIT_PROTOCOLS
 from slstt.errors import ConfigError, DataError, Problems, listed
 from slstt.models.slstt import SLSTT
@@ -85,11 +85,11 @@ def _data_lines(settings: TrainConfig, data: FlowData) -> list[str]:
     same = not set(found) - set(data.left_out)
     if data.units:
         title = f"{UNIT_PROTOCOLS[name].title}; " + ("its published counts" if same else "not its published counts:")
-    elif PROTOCOLS[name].by_rule:
+    elif (protocol := protocol_of(name, data.classes)).by_rule:
         known = "its published counts" if same else "not its published counts:"
-        title = f"{PROTOCOLS[name].heading}" + (f"; {known}" if PROTOCOLS[name].counts or not same else "")
+        title = f"{protocol.heading}" + (f"; {known}" if protocol.counts or not same else "")
     else:
-        title = f"{PROTOCOLS[name].title}; " + ("its very clips" if same else "not its very clips:")
+        title = f"{protocol.title}; " + ("its very clips" if same else "not its very clips:")
     return [
         f"protocol  {name}: {title}",
         *(f"          {line}" for line in found),

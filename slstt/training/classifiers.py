@@ -1,4 +1,4 @@
-"""Folds without epochs: a pretrained model as it is (zero-shot), and support vector machines.
+"""Folds without epochs: a pretrained model as it is (zero-shot), support vector machines, and the committee.
 
 They see the very inputs the network sees (`inputs.plain`), on the same folds, and answer with the same `Trained`.
 """
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from slstt.config.train import TrainConfig
 from slstt.errors import WeightsError
 from slstt.training.checkpoint import FoldHistory
+from slstt.training.committee import committee
 from slstt.training.inputs import FrozenFeatures
 from slstt.training.optimization import batches
 from slstt.training.trainer import FoldSetup, Inputs, Trained, make_model, make_slstt, predict
@@ -20,7 +21,7 @@ ITERATIONS = 1_000_000
 
 
 def classify_fold(setup: FoldSetup) -> Trained:
-    """One fold under `classifier.name` pretrained, svm_linear or svm_rbf.
+    """One fold under `classifier.name` pretrained, svm_linear, svm_rbf or committee.
 
     Raises WeightsError where the pretrained network's answers are not finite.
     """
@@ -35,12 +36,24 @@ def classify_fold(setup: FoldSetup) -> Trained:
                 "model.pretrained"
             )
         return Trained(model, probabilities, FoldHistory(), 0)
+    if settings.classifier.name == "committee":
+        maps = (maps_of(inputs, indices, settings) for indices in (fold.train, fold.test))
+        labels, keys = np.array([data.labels[i] for i in fold.train]), [data.keys[i] for i in fold.train]
+        learned, asked = maps
+        answer, _ = committee(learned, labels, keys, asked, len(data.classes), settings.classifier.inner)
+        return Trained(nn.Identity(), answer, FoldHistory(), 0)
     encoder = make_slstt(settings, len(data.classes)).encoder.to(device)
     norm = encoder.norm if isinstance(inputs, FrozenFeatures) else nn.Identity()
     train, test = (numbers(norm, inputs, indices, settings) for indices in (fold.train, fold.test))
     labels = torch.tensor([data.labels[i] for i in fold.train])
     scores = svm_scores(train, labels, test, len(data.classes), settings)
     return Trained(encoder, scores.softmax(1).numpy(), FoldHistory(), 0)
+
+
+def maps_of(inputs: Inputs, indices: tuple[int, ...], settings: TrainConfig) -> Float[np.ndarray, "N 3 H W"]:
+    """The clips' normalised maps, one frame each."""
+    read = inputs.read(batches(indices, settings.training.batch_size))
+    return torch.cat([inputs.plain(raw)[:, 0].cpu() for _, raw in read]).numpy()
 
 
 @torch.no_grad()

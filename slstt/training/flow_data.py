@@ -14,7 +14,7 @@ from torch import Tensor
 from slstt.config.train import Data, roots
 from slstt.datasets import flow_maps
 from slstt.datasets.clips import Clip, name_of, read_index
-from slstt.datasets.protocols import PROTOCOLS, Protocol, class_of, left_out, manifest_difference
+from slstt.datasets.protocols import PROTOCOLS, Protocol, class_of, left_out, manifest_difference, protocol_of
 from slstt.datasets.units import (
     UNIT_NAMES,
     UNIT_PROTOCOLS,
@@ -130,14 +130,15 @@ def protocol_lines(data: FlowData, protocol: str) -> list[str]:
         )
         return [*data.left_out, *found]
     rows = [(*key, data.classes[label]) for key, label in zip(data.keys, data.labels, strict=True)]
-    lines = manifest_difference(PROTOCOLS[protocol], rows)
-    counted = [line for line in lines if line.split(":")[0] in PROTOCOLS[protocol].datasets]
+    known = protocol_of(protocol, data.classes)
+    lines = manifest_difference(known, rows)
+    counted = [line for line in lines if line.split(":")[0] in known.datasets]
     return [*data.left_out, *counted, *shortened([line for line in lines if line not in counted], limit=5)]
 
 
 def _read_cache(data: Data, image_size: int) -> FlowData:
     units = UNIT_PROTOCOLS[data.protocol] if data.target == "units" else None
-    classes = PROTOCOLS[data.protocol] if units is None else None
+    classes = protocol_of(data.protocol, data.classes) if units is None else None
     protocol = units or classes
     assert protocol is not None
     problems: list[str] = []

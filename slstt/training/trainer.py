@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slstt.config.train import TrainConfig
-from slstt.datasets.protocols import PROTOCOLS
+from slstt.datasets.protocols import protocol_of
 from slstt.datasets.units import UNIT_NAMES
 from slstt.errors import ConfigError
 from slstt.evaluation.metrics import uf1_of
@@ -132,7 +132,9 @@ def _check_header(source: str, settings: TrainConfig, names: Sequence[str]) -> N
 
     header, data = read_header(find_weights(source)), settings.data
     wanted = {
-        "classes": json.dumps(list(UNIT_NAMES if data.target == "units" else PROTOCOLS[data.protocol].classes)),
+        "classes": json.dumps(
+            list(UNIT_NAMES if data.target == "units" else protocol_of(data.protocol, data.classes).classes)
+        ),
         "kind": data.kind,
         "normalize": data.normalize,
         "encoding": data.encoding if data.kind == "cache" else header.get("encoding"),  # maps are taken as they are

@@ -17,6 +17,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from pympi import Eaf
 from videos import encode
 
 from slstt.cli.predict import main
@@ -25,8 +26,8 @@ from slstt.models.model_file import save_model
 from slstt.models.slstt import SLSTT
 from slstt.prediction import run as predict
 from slstt.prediction.classify import PredictConfig, find_classifier
+from slstt.prediction.face_motion import GivenInterval
 from slstt.prediction.recording import open_recordings
-from slstt.prediction.run import GivenInterval
 
 Capture = pytest.CaptureFixture[str]
 NAME = "<b>me & you.avi"
@@ -207,7 +208,9 @@ def test_the_frames_to_be_measured_are_never_fewer_than_none(
 ) -> None:
     path = encode(tmp_path / "stream.mkv", [np.zeros((64, 64, 3), np.uint8)] * 60)  # it does not say how many it has
     (recording,) = open_recordings(path)
-    predictor = predict.Predictor(find_classifier("default"), PredictConfig(), given)
+    predictor = predict.Predictor(
+        find_classifier("default"), PredictConfig(), {recording.name: [given]} if given else None
+    )
     assert predictor.frames_to_measure(recording) == frames
 
 
@@ -279,7 +282,59 @@ def test_a_given_interval_is_classified_and_nothing_is_looked_for(
     curve = rows(tmp_path / "out" / "intensity.csv")
     assert [int(row["frame"]) for row in curve] == list(range(true.onset, true.offset + 1))
     assert {row["face"] for row in curve} == {"1"}
+    assert all(row["intensity"] and row["judged"] == "1" for row in curve)
     assert prediction["predicted_label"] == "negative"
+
+
+def test_corrected_intervals_come_back_as_csv_and_from_elan(
+    finished: tuple[Path, Path], tmp_path: Path, capsys: Capture
+) -> None:
+    """What the command wrote, moved by two frames as a coder would, once as a table and once as ELAN saves it."""
+    path, out = finished
+    (found,) = rows(out / "intervals.csv")
+    wanted = {name: int(found[name]) + (2 if name != "apex" else 0) for name in ("onset", "apex", "offset")}
+    table = tmp_path / "corrected.csv"
+    table.write_text("onset,apex,offset,note\n" + "{onset},{apex},{offset},later\n".format(**wanted))
+    eaf = Eaf(str(out / "intervals.eaf"))
+    ((begin, end, text),) = eaf.get_annotation_data_for_tier("interval")
+    assert text.startswith("negative 0.") and 0 <= begin < end
+    eaf.remove_all_annotations_from_tier("interval")
+    eaf.add_annotation("interval", begin + 20, end + 20, "moved by hand")
+    eaf.to_file(str(tmp_path / "corrected.eaf"))
+    for source in ("corrected.csv", "corrected.eaf"):
+        again = tmp_path / f"from {source}"
+        assert main([str(path), "--out", str(again), "--intervals", str(tmp_path / source), "--quiet"]) == 0
+        (row,) = rows(again / "intervals.csv")
+        assert {name: int(row[name]) for name in wanted} == wanted and row["source"] == "given"
+        assert (rows(again / "predictions.csv")[0])["predicted_label"] == "negative"
+    capsys.readouterr()
+    (tmp_path / "bad.csv").write_text("onset,apex,offset\n30,20,40\nten,,\n999999,,\n")
+    assert main([str(path), "--out", str(tmp_path / "no"), "--intervals", str(tmp_path / "bad.csv")]) == 3
+    assert "line 3: onset 'ten' is no frame number" in error(capsys)
+    (tmp_path / "bad.csv").write_text("onset,apex,offset\n30,20,40\n999999,,\n")
+    assert main([str(path), "--out", str(tmp_path / "no"), "--intervals", str(tmp_path / "bad.csv")]) == 2
+    said = error(capsys, lines=2)
+    assert "bad.csv line 2: apex 20 must come after onset 30" in said and "bad.csv line 3: onset 999999 is not" in said
+    (tmp_path / "bad.eaf").write_text("<a/>")
+    assert main([str(path), "--out", str(tmp_path / "no"), "--intervals", str(tmp_path / "bad.eaf")]) == 3
+    assert "unreadable as an ELAN file" in error(capsys)
+
+
+def test_large_movements_are_left_out_and_counted(finished: tuple[Path, Path], tmp_path: Path, capsys: Capture) -> None:
+    limits = ["spotting.weakest=0.5", "spotting.strongest=1"]
+    assert main([str(finished[0]), "--out", str(tmp_path / "out"), "--quiet", *limits]) == 0
+    said = capsys.readouterr().out
+    assert "0 interval(s)" in said and "larger movement" in said and "spotting.strongest=1 is the limit" in said
+
+
+def test_a_still_picture_has_no_interval_and_a_given_one_says_that_nothing_moves(
+    frames: np.ndarray, tmp_path: Path, capsys: Capture
+) -> None:
+    path = write_video(tmp_path / "still.avi", np.repeat(frames[:1], 60, axis=0), 100)
+    assert main([str(path), "--out", str(tmp_path / "none"), "--quiet"]) == 0
+    assert "0 interval(s)" in capsys.readouterr().out
+    assert main([str(path), "--out", str(tmp_path / "given"), "--quiet", "--onset", "10", "--offset", "40"]) == 0
+    assert "--onset: the face hardly moves" in capsys.readouterr().out
 
 
 def test_a_recording_at_rest_has_no_interval_and_still_a_report(frames: np.ndarray, tmp_path: Path) -> None:
@@ -322,9 +377,9 @@ def test_check_writes_nothing(finished: tuple[Path, Path], tmp_path: Path, capsy
 @pytest.mark.parametrize(
     ("arguments", "code", "reason"),
     [
-        (["{good}", "--onset", "140", "--offset", "400"], 2, "--offset 400: beyond the last frame"),
-        (["{good}", "--onset", "90", "--apex", "80"], 2, "--apex 80: must come after --onset 90"),
-        (["{good}", "--onset", "-3"], 2, "--onset -3: not in"),
+        (["{good}", "--onset", "140", "--offset", "400"], 2, "--onset: offset 400 is beyond the last frame"),
+        (["{good}", "--onset", "90", "--apex", "80"], 2, "--onset: apex 80 must come after onset 90"),
+        (["{good}", "--onset", "-3"], 2, "--onset: onset -3 is not in"),
         (["{good}", "--apex", "80"], 2, "give --onset too"),
         (["{good}", "--longest-ms", "50"], 2, "'spotting.longest_ms': must be above spotting.shortest_ms, which is 65"),
         (["{good}", "spotting.treshold=4"], 2, "did you mean 'spotting.threshold'"),
@@ -333,7 +388,7 @@ def test_check_writes_nothing(finished: tuple[Path, Path], tmp_path: Path, capsy
         (["{good}", "flow.metod=dis"], 2, "did you mean 'flow.method'"),
         (["{good}", "--fps", "0"], 2, "--fps 0: not a frame rate"),
         (["{good}", "--fps", "1e-300"], 2, "--fps 1e-300: not a frame rate"),
-        (["{good}", "--onset", "9999999", "--check"], 2, "--onset 9999999: not in"),
+        (["{good}", "--onset", "9999999", "--check"], 2, "--onset: onset 9999999 is not in"),
         (["{good}", "--weights", "{tmp}/nothing"], 3, "no such model file or run folder"),
         (["{good}", "--weights", "{good}"], 3, "unreadable as a weight file"),
         (["{tmp}/none.mp4"], 3, "not found"),
@@ -382,6 +437,15 @@ def test_everything_wrong_is_said_at_once(tmp_path: Path, capsys: Capture) -> No
     said = error(capsys, lines=3)
     assert "none.mp4" in said and "no such model file" in said and "give --onset too" in said
     assert not (tmp_path / "o").exists()
+
+
+def test_onset_with_several_recordings_is_refused_before_torch_is_loaded(frames: np.ndarray, tmp_path: Path) -> None:
+    for name in ("1.avi", "2.avi"):
+        write_video(tmp_path / name, frames[:3], 100)
+    code = "import sys; from slstt.cli.predict import main; print(main(sys.argv[1:]), 'torch' in sys.modules)"
+    command = [sys.executable, "-c", code, str(tmp_path), "--onset", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2", "False"] and "holds 2 recordings; --onset is for one of them" in done.stderr
 
 
 def test_help_states_the_limits_without_loading_torch() -> None:

@@ -3,8 +3,11 @@
 import pytest
 from native_trees import SAMM_HEADER, frames, samm_row, write_workbook, write_xls, write_xlsx
 
+from slstt.cli.preprocess import main
 from slstt.datasets import DATASETS, read_release
+from slstt.datasets.clips import of_kinds
 from slstt.errors import DataError
+from slstt.preprocessing.check import examine
 
 MICRO, MACRO = "micro-expression", "macro-expression"
 CASME_SQUARE = [
@@ -154,3 +157,35 @@ def test_every_row_ends_once(tmp_path, name):
     failed = [r for r in release.remarks if r.action == "failure"]
     assert len(release.clips) + len(failed) == len(rows)
     assert all(clip.dataset == DATASETS[name].name for clip in release.clips)
+
+
+def test_macro_expressions_are_left_out_unless_asked_for_and_only_intervals_are_read(tmp_path):
+    write_casme_square(tmp_path)
+    for path in (tmp_path / "rawpic").rglob("*.jpg"):
+        number = int(path.stem[3:])
+        if number <= 30:  # the frames behind are no pictures, and nobody reads them
+            frames(path.parent, [number], "img{:03d}.jpg", size=(8, 8))
+    release = read_release("casme_square", tmp_path)
+    micro = of_kinds(release, ("micro",))
+    assert {clip.kind for clip in micro.clips} == {"micro"} and len(micro.clips) == 4
+    assert "offset_missing" not in {r.kind for r in micro.remarks}  # said of a macro-expression
+    assert len(of_kinds(release, ("macro",)).clips) == 1 and len(of_kinds(release, ("micro", "macro")).clips) == 5
+    found = examine(micro, workers=1, quiet=True)
+    read = sum(clip.offset - clip.onset + 1 for clip in micro.clips)
+    assert f"frames decoded: {read} of 8x8\n" in found.text
+    assert "undecodable_frame" not in {r.kind for r in found.remarks}
+
+
+def test_the_command_says_how_many_of_another_kind_there_are(tmp_path, capsys):
+    write_casme_square(tmp_path / "data")
+    arguments = [
+        "--dataset",
+        "casme_square",
+        "--root",
+        str(tmp_path / "data"),
+        "--out",
+        str(tmp_path / "out"),
+        "--check",
+    ]
+    assert main(arguments) != 2
+    assert "1 expressions of another kind left out; --kinds all takes them" in capsys.readouterr().out

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from slstt.datasets import DATASETS
 from slstt.datasets.annotations import read_annotations
+from slstt.datasets.casme3 import micro_rows
 from slstt.datasets.clips import Clip
 from slstt.datasets.protocols import (
     PROTOCOLS,
@@ -267,6 +268,7 @@ def test_classes_follow_from_emotions(protocol):
             label = class_of(protocol, replace(clip, dataset=dataset, emotion=emotion))
             assert label is None or (label in protocol.classes and dataset in protocol.datasets)
     assert class_of(protocol, replace(clip, emotion="boredom")) is None
+    assert all(set(known) <= set(DATASETS[dataset].emotions) for dataset, known in protocol.emotions.items())
     assert set(protocol.subjects) <= set(protocol.counts) <= set(protocol.emotions)
     assert all(tuple(counts) == protocol.classes for counts in protocol.counts.values())
 
@@ -288,3 +290,60 @@ def test_strange_entries_are_listed_and_never_counted(entries):
     lines = manifest_difference(PROTOCOLS["casme2_sde"], entries)
     assert sum("not in the protocol" in line for line in lines) == len({entry[:3] for entry in entries})
     assert lines[-1].startswith("casme2: 249 of 249 clips missing")
+
+
+@pytest.mark.parametrize(
+    ("name", "clips", "subjects"), [("casme3_3", 699, 88), ("casme3_4", 860, 94), ("casme3_7", 860, 94)]
+)
+def test_the_real_sheet_of_casme3_gives_the_published_counts(name, clips, subjects, shared_data):
+    protocol = PROTOCOLS[name]
+    (path,) = (shared_data / "annotations").glob("cas(me)3_part_A*.xlsx")
+    rows, _ = micro_rows(path)
+    read = [Clip("casme3", row.subject, row.clip, row.emotion, 1, 2, 3, Path()) for row in rows]
+    entries = entries_of(protocol, read)
+    assert len(entries) == clips == sum(protocol.counts["casme3"].values())
+    assert len({subject for _, subject, _, _ in entries}) == subjects == protocol.subjects["casme3"]
+    assert manifest_difference(protocol, entries) == []
+
+
+BY_RULE = [name for name, protocol in PROTOCOLS.items() if protocol.by_rule and protocol.counts]
+
+
+@pytest.mark.parametrize("name", BY_RULE)
+def test_a_protocol_by_rule_compares_counts(name):
+    protocol = PROTOCOLS[name]
+    (dataset,) = protocol.datasets
+    first, *_, last = protocol.classes
+    entries = [
+        (dataset, "01", f"{label}{number}", label)
+        for label, count in protocol.counts[dataset].items()
+        for number in range(count)
+    ]
+    whole = len(entries)
+    assert protocol.heading.endswith(", by rule")
+    assert manifest_difference(protocol, entries) == []
+    more = [*entries[1:], (dataset, "01", "more", last), ("smic", "s01", "s01_ne_01", first)]
+    assert manifest_difference(protocol, more) == [
+        f"smic s01 s01_ne_01 ({first}): not in the protocol",
+        f"{dataset}: 1 of {whole} clips missing (1 {first})",
+        f"{dataset}: 1 clips more than the {whole} published (1 {last})",
+    ]
+
+
+def test_the_published_totals_of_the_further_data_sets():
+    totals = {name: sum(PROTOCOLS[name].counts[name.split("_")[0]].values()) for name in BY_RULE}
+    assert totals == {
+        "casme3_3": 699, "casme3_4": 860, "casme3_7": 860, "mmew_3": 234, "mmew_4": 263, "mmew_5": 279, "mmew_6": 234,
+        "mmew_7": 300, "casme_4": 171,
+    }  # fmt: skip
+    assert PROTOCOLS["casme3_3"].counts["casme3"] == {"negative": 457, "positive": 55, "surprise": 187}
+    assert PROTOCOLS["dfme"].test_sets == {"testA": 474, "testB": 299}
+
+
+def test_macro_expressions_are_in_no_protocol():
+    for protocol in PROTOCOLS.values():
+        for dataset, emotions in protocol.emotions.items():
+            for emotion in emotions:
+                clip = Clip(dataset, "01", "clip", emotion, 1, 2, 3, Path())
+                assert class_of(protocol, clip) is not None
+                assert class_of(protocol, replace(clip, kind="macro")) is None

@@ -138,7 +138,7 @@ def test_the_real_sheets_have_the_published_numbers_of_rows(shared_data, dataset
     assert (len(annotations), len({a.subject for a in annotations})) == (rows, subjects)
     assert len({(a.subject, a.clip) for a in annotations}) == rows
     assert remarks == []
-    assert all(a.apex is not None and a.onset < a.offset for a in annotations)
+    assert all(a.apex is not None and a.offset is not None and a.onset < a.offset for a in annotations)
 
 
 def csv_sheet(path, clips=50):

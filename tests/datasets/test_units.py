@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slstt.datasets.casme3 import micro_rows
 from slstt.datasets.units import UNIT_NAMES, UNIT_PROTOCOLS, UNITS, CodedUnits, read_units, unit_differences, unit_row
 
 
@@ -94,8 +95,18 @@ def test_the_published_numbers_are_those_of_the_paper():
 def test_differences_from_the_published_counts_are_named():
     protocol = UNIT_PROTOCOLS["cd6me"]
     row = unit_row(CodedUnits(frozenset({4})))
-    lines = unit_differences(protocol, [("casme", row)] * 189 + [("other", row)])
+    lines = unit_differences(protocol, [("casme", row)] * 189 + [("samm", row)] * 3 + [("other", row)])
     assert lines[0].startswith("casme: AU1 0 instead of 23, AU2 0 instead of 17, AU4 189 instead of 70, AU6 0")
     assert "AU5" not in lines[0]
-    assert lines[1] == "casme2: 256 of 256 clips missing"
+    assert lines[1:3] == ["casme2: 256 of 256 clips missing", "samm: 3 clips instead of 159"]
     assert lines[-1] == "other: not in the protocol"
+
+
+def test_the_real_sheet_of_casme3_gives_the_published_numbers(shared_data):
+    (path,) = (shared_data / "annotations").glob("cas(me)3_part_A*.xlsx")
+    rows, _ = micro_rows(path)
+    coded = [read_units(row.units) for row in rows]
+    assert len(coded) == 860
+    assert all(one is not None and not one.unread and not one.undecided for one in coded)
+    found = [("casme3", unit_row(one)) for one in coded if one is not None]
+    assert not [line for line in unit_differences(UNIT_PROTOCOLS["cd6me"], found) if line.startswith("casme3")]

@@ -6,7 +6,8 @@ import pytest
 from rendered_frames import Rendered
 
 from slstt.datasets.synthetic.recordings import draw_recording
-from slstt.face.landmarks import LandmarkDetector
+from slstt.errors import DataError
+from slstt.face.landmarks import LandmarkDetector, find_landmarks
 from slstt.face.tracking import FaceTracker
 
 RATE = 100.0
@@ -23,9 +24,9 @@ class Counting(LandmarkDetector):
 
     searches = 0
 
-    def detect(self, image: np.ndarray, upsample: int = 0) -> list:
+    def detect(self, image: np.ndarray, upsample: int = 0, smallest: float = 0.2) -> list:
         self.searches += 1
-        return super().detect(image, upsample)
+        return super().detect(image, upsample, smallest)
 
 
 def test_the_points_stay_on_the_face_and_the_detector_rests() -> None:
@@ -40,6 +41,19 @@ def test_the_points_stay_on_the_face_and_the_detector_rests() -> None:
     assert {s.faces for s in tracked} == {1}
     assert detector.searches <= 2 + len(frames) / (0.5 * RATE)
     assert sum(s.confirmed for s in tracked) == detector.searches
+
+
+def test_a_small_face_is_tracked_where_the_setting_allows_it(rendered: Rendered, detector: LandmarkDetector) -> None:
+    frames = np.full((6, 800, 800), 128, np.uint8)
+    frames[:, 300:540, 200:520] = rendered.frames[:6]
+    widths = [face.box[2] - face.box[0] for face in detector.detect(frames[0], smallest=0.0)]
+    assert len(widths) == 1 and 0.12 < widths[0] / 800 < 0.2
+    for smallest, found in ((0.2, False), (0.12, True)):
+        tracker = FaceTracker(RATE, detector, smallest)
+        assert [tracker.track(frame).landmarks is not None for frame in frames] == [found] * 6
+    with pytest.raises(DataError, match=r"a face 1\d% as wide .* \(crop.smallest_face=0.2\)"):
+        find_landmarks(detector, [(7, frames[0])])
+    assert find_landmarks(detector, [(7, frames[0])], smallest=0.12).frame == 7
 
 
 def test_a_face_that_leaves_and_returns_is_lost_and_found(rendered: Rendered, detector: LandmarkDetector) -> None:

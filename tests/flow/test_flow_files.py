@@ -174,3 +174,12 @@ def test_a_damaged_manifest_names_the_fix(tmp_path: Path, text: str) -> None:
     (tmp_path / "manifest.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(DataError, match=r"manifest\.json: unreadable .*; delete it"):
         setting_differences([(tmp_path, "smic")])
+
+
+def test_float32_is_stored_as_numpy_rounds_it(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    wide = generator.normal(size=(3, 2, 200, 200)) * 10 ** generator.uniform(-9, 4, (3, 2, 200, 200))
+    flow = wide.astype(np.float32)
+    write_flow(tmp_path / "clip.safetensors", flow, "made")
+    stored = read_flow(tmp_path / "clip.safetensors")
+    assert np.array_equal(stored.view(np.uint16), flow.astype(np.float16).view(np.uint16))

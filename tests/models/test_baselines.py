@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from slstt.errors import ConfigError
-from slstt.models.baselines import OFFApexNet, STSTNet, baseline
+from slstt.models.baselines import HTNet, OFFApexNet, SSSNet, STSTNet, baseline
 
 
 def test_ststnet_has_the_paper_s_sizes() -> None:
@@ -43,7 +43,75 @@ def test_off_apexnet_has_the_paper_s_sizes_and_does_not_see_strain() -> None:
     assert not torch.allclose(model(x), model(other))
 
 
-@pytest.mark.parametrize("name", ["ststnet", "off_apexnet"])
+def test_sssnet_agrees_with_the_plain_formula() -> None:
+    torch.manual_seed(0)
+    model, x = SSSNet().eval(), torch.randn(2, 1, 3, 28, 28)
+    first, second = (model.features[i] for i in (0, 5))
+    y = F.interpolate(x[:, 0], scale_factor=64 / 28, mode="bilinear", align_corners=False)
+    for convolution, norm, pool in ((first, model.features[3], 3), (second, model.features[8], 2)):
+        windows = F.relu(F.conv2d(y, convolution.weight, convolution.bias)).unfold(2, pool, pool).unfold(3, pool, pool)
+        y = windows.amax((-1, -2)) / (norm.running_var + norm.eps).sqrt()[:, None, None]  # mean 0, scale 1 so far
+    assert y.shape == (2, 32, 9, 9)
+    hidden, classes = model.classifier[0], model.classifier[3]
+    expected = F.linear(F.relu(F.linear(y.flatten(1), hidden.weight, hidden.bias)), classes.weight, classes.bias)
+    torch.testing.assert_close(model(x), expected, rtol=1e-4, atol=1e-5)
+    assert sum(p.numel() for p in model.parameters()) == 75 * 16 + 16 + 32 + 144 * 32 + 32 + 64 + 2592 * 128 + 128 + 387
+
+
+@pytest.fixture(scope="module")
+def htnet() -> HTNet:
+    """Narrow, so that it is quick: 24, 48 and 96 numbers instead of 256, 512 and 1024."""
+    torch.manual_seed(0)
+
+    class Narrow(HTNet):
+        WIDTH, DEPTHS = 24, (2, 2, 3)
+
+    return Narrow().eval()
+
+
+def test_htnet_sees_four_squares_of_the_face(htnet: HTNet) -> None:
+    x = torch.zeros(1, 3, 28, 28)
+    for number, (column, row) in enumerate(HTNet.CENTRES, start=1):
+        x[:, :, row, column] = number
+    seen = htnet.squares(x)
+    assert seen.shape == (1, 3, 28, 28)
+    places = [[seen[0, 0, i, j].item() for j in (7, 21)] for i in (7, 21)]
+    assert places == [[1, 3], [2, 4]]  # left eye, left corner of the mouth; right eye, right corner
+
+
+def test_htnet_agrees_with_a_loop_over_areas(htnet: HTNet) -> None:
+    """One token an area: softmax over one is one, so attention is the values' projection, and areas do not mix."""
+    x = torch.randn(2, 1, 3, 28, 28)
+    y = F.conv2d(htnet.squares(x[:, 0]), htnet.embedding.weight, htnet.embedding.bias, stride=7)
+    for level, blocks in enumerate(htnet.levels):
+        z = torch.empty_like(y)
+        for i in range(y.shape[2]):
+            for j in range(y.shape[3]):
+                token = y[:, :, i, j] + htnet.positions[level]
+                for block in blocks:  # type: ignore[union-attr]
+                    values = F.linear(block.attention_norm(token), block.qkv.weight.chunk(3)[2])
+                    token = token + block.out(values)
+                    token = token + block.mlp(block.mlp_norm(token))
+                z[:, :, i, j] = token
+        y = htnet.between[level](z) if level < 2 else z
+    assert y.shape == (2, 96, 1, 1)
+    expected = htnet.classifier(htnet.norm(y[:, :, 0, 0]))
+    torch.testing.assert_close(htnet(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_htnet_has_the_published_sizes() -> None:
+    with torch.device("meta"):
+        model = HTNet()
+
+    def block(d: int, inner: int) -> int:  # two norms, q k v, out, two layers of the MLP
+        return 4 * d + 3 * d * inner + inner * d + d + 4 * d * d + 4 * d + 4 * d * d + d
+
+    blocks = 2 * block(256, 255) + 2 * block(512, 510) + 10 * block(1024, 1020)
+    between = sum(9 * a * b + b + 2 * b for a, b in ((256, 512), (512, 1024)))
+    assert sum(p.numel() for p in model.parameters()) == 147 * 256 + 256 + 3 + blocks + between + 2048 + 3072 + 3
+
+
+@pytest.mark.parametrize("name", ["ststnet", "off_apexnet", "sssnet"])
 def test_small_networks_learn_ten_maps_by_heart(name: str) -> None:
     torch.manual_seed(0)
     model, x, y = baseline(name, 28, 3), torch.randn(10, 1, 3, 28, 28), torch.arange(10) % 3
@@ -56,8 +124,10 @@ def test_small_networks_learn_ten_maps_by_heart(name: str) -> None:
 
 
 def test_wrong_names_and_sizes_are_refused() -> None:
-    with pytest.raises(ConfigError, match="ststnet or off_apexnet"):
+    with pytest.raises(ConfigError, match="sssnet or htnet"):
         baseline("alexnet", 28, 3)
     for name in ("ststnet", "off_apexnet"):
         with pytest.raises(ConfigError, match="too small"):
             baseline(name, 2, 3)
+    with pytest.raises(ConfigError, match="not a multiple of 28"):
+        baseline("htnet", 30, 3)

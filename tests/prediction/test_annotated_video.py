@@ -28,7 +28,7 @@ def _written(recording: Recording, folder: Path, count: int = COUNT) -> tuple[Pa
     """The annotated video of a recording in which no face was seen, and what is said about it."""
     unknown = np.full((count, 68, 2), np.nan), np.full((count, 2, 3), np.nan)
     curve, faces = np.zeros(count, np.float32), np.zeros(count, int)
-    motion = FaceMotion(recording.rate, recording.times[:count], *unknown, curve, faces, (), ())
+    motion = FaceMotion(recording.rate, recording.times[:count], *unknown, curve, faces, np.ones(count, bool), (), ())
     interval = Interval(5, 8, 12, 3.0)
     found = FoundInterval(interval, motion.seconds(interval), "surprise", (0.2, 0.8))
     result = PredictionResult("clip", recording.rate, count, ("negative", "surprise"), (found,), ())
@@ -70,7 +70,9 @@ def test_odd_and_large_pictures_become_even_and_smaller(tmp_path: Path) -> None:
             Image.new("RGB", size, (90, 90, 90)).save(tmp_path / name / f"{number}.png")
         recording = _only(tmp_path / name, 100)
         unknown = np.full((2, 68, 2), np.nan), np.full((2, 2, 3), np.nan)
-        motion = FaceMotion(100.0, recording.times, *unknown, np.zeros(2, np.float32), np.zeros(2, int), (), ())
+        motion = FaceMotion(
+            100.0, recording.times, *unknown, np.zeros(2, np.float32), np.zeros(2, int), np.ones(2, bool), (), ()
+        )
         write_video(recording, motion, PredictionResult("clip", 100.0, 2, ("a",), (), ()), tmp_path / name)
         with av.open(str(tmp_path / name / "annotated.mp4")) as container:
             stream = container.streams.video[0]

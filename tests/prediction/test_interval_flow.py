@@ -39,7 +39,9 @@ def seen(count: int, landmarks: np.ndarray, stabilization: np.ndarray | None = N
     stabilization = np.repeat(REST[None], count, 0) if stabilization is None else stabilization
     landmarks = np.repeat(landmarks[None], count, 0).astype(np.float32)
     times, faces = np.arange(count) / 100, np.ones(count, int)
-    return FaceMotion(100.0, times, landmarks, stabilization, np.zeros(count, np.float32), faces, (), ())
+    return FaceMotion(
+        100.0, times, landmarks, stabilization, np.zeros(count, np.float32), faces, np.ones(count, bool), (), ()
+    )
 
 
 def one(pictures: Callable[[int], Picture], motion: FaceMotion, interval: Interval, crop: Crop | None, *overrides: str):

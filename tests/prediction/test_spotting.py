@@ -16,9 +16,15 @@ from slstt.config.preprocess import Spotting
 from slstt.datasets.synthetic.recordings import write_video
 from slstt.errors import ConfigError, DataError
 from slstt.face.landmarks import LandmarkDetector
-from slstt.prediction.face_motion import FaceMotion, Interval, measure_face_motion, motion_in_given_interval
+from slstt.prediction.face_motion import (
+    FaceMotion,
+    GivenInterval,
+    Interval,
+    measure_face_motion,
+    motion_in_given_intervals,
+)
 from slstt.prediction.recording import Recording, open_recordings
-from slstt.prediction.spotting import excursions, find_intervals, lagged, strength
+from slstt.prediction.spotting import excursions, find_intervals, judged, lagged, strength
 
 PATCHES = 60
 SETTINGS = Spotting()
@@ -78,6 +84,21 @@ def test_a_short_excursion_is_found_whole_at_any_rate(rate: float, seconds: floa
 )
 def test_what_does_not_come_and_go_in_the_limits_is_none(curve: np.ndarray) -> None:
     assert _found(_moved(curve)) == []
+
+
+def test_what_comes_back_to_another_place_has_not_come_back() -> None:
+    curve = _bump(400, 200, 30)
+    gone = np.interp(np.arange(400), [205, 225], [0, 1])
+    went, stays = _moved(curve), _moved(curve)
+    stays[:, : PATCHES // 4, 0] += (20 * gone[:, None]).astype(np.float16)
+    assert len(_found(went)) == 1 and _found(stays) == []
+
+
+@pytest.mark.parametrize(("count", "first", "end"), [(300, 10, 290), (20, 10, 10), (21, 10, 11), (3, 0, 0)])
+def test_the_ends_of_a_stretch_cannot_be_judged(count: int, first: int, end: int) -> None:
+    """At 100 frames a second the shortest excursion is looked for 0.1 s to either side."""
+    told = judged(count, 100.0, SETTINGS)
+    assert len(told) == count and np.flatnonzero(told).tolist() == list(range(first, end))
 
 
 def test_the_limits_are_times_and_are_kept() -> None:
@@ -202,33 +223,36 @@ def test_a_given_interval_is_taken_and_its_apex_found(
     rendered: Rendered, whole: Recording, detector: LandmarkDetector
 ) -> None:
     true = rendered.drawn.micro[1]
-    seen = motion_in_given_interval(whole, true.onset, None, true.offset, detector=detector)
+    seen = motion_in_given_intervals(whole, [GivenInterval(true.onset, None, true.offset)], detector=detector)
     (found,) = seen.intervals
     assert (found.onset, found.offset, found.source) == (true.onset, true.offset, "given")
     assert abs(found.apex - true.apex) <= 3 and found.strength > 3
     assert len(seen.landmarks) == true.offset + 1
     assert np.isnan(seen.landmarks[: true.onset]).all() and np.isfinite(seen.landmarks[true.onset :]).all()
     assert seen.remarks == ()
-    (found,) = motion_in_given_interval(whole, true.onset, true.apex, detector=detector).intervals
+    assert seen.judged[true.onset :].all() and not seen.judged[: true.onset].any()
+    assert np.isnan(seen.intensity[: true.onset]).all() and seen.intensity[true.onset] == 0
+    assert abs(true.onset + np.argmax(seen.intensity[true.onset :]) - true.apex) <= 5
+    (found,) = motion_in_given_intervals(whole, [GivenInterval(true.onset, true.apex)], detector=detector).intervals
     assert (found.apex, found.offset) == (true.apex, rendered.drawn.count - 1)
 
 
 @pytest.mark.parametrize(
     ("numbers", "reasons"),
     [
-        ((-1, None, None), ["--onset -1: not in"]),
-        ((599_999, None, None), ["--onset 599999: not in"]),
-        ((10, None, 10), ["--offset 10: must come after --onset 10"]),
-        ((10, 10, 20), ["--apex 10: must come after --onset 10 and not after --offset 20"]),
-        ((10, 21, 20), ["--apex 21: must come after"]),
-        ((10, 5, 99_999), ["--offset 99999: beyond the last frame", "--apex 5: must come after"]),
+        ((-1, None, None), ["--onset: onset -1 is not in"]),
+        ((599_999, None, None), ["--onset: onset 599999 is not in"]),
+        ((10, None, 10), ["--onset: offset 10 must come after onset 10"]),
+        ((10, 10, 20), ["--onset: apex 10 must come after onset 10 and not after offset 20"]),
+        ((10, 21, 20), ["--onset: apex 21 must come after"]),
+        ((10, 5, 99_999), ["--onset: offset 99999 is beyond the last frame", "--onset: apex 5 must come after"]),
     ],
 )
 def test_numbers_out_of_order_or_outside_are_all_named(
     whole: Recording, numbers: tuple[int, int | None, int | None], reasons: list[str]
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        motion_in_given_interval(whole, *numbers)
+        motion_in_given_intervals(whole, [GivenInterval(*numbers, "--onset")])
     assert len(caught.value.problems) == len(reasons)
     assert all(reason in line for reason, line in zip(reasons, caught.value.problems, strict=True))
 
@@ -236,12 +260,26 @@ def test_numbers_out_of_order_or_outside_are_all_named(
 def test_a_given_end_that_the_file_only_promises_is_named(whole: Recording, detector: LandmarkDetector) -> None:
     count = whole.count
     promised = replace(whole, count=count + 100)
-    with pytest.raises(ConfigError, match=f"--offset {count + 5}: .* ends with frame {count - 1}"):
-        motion_in_given_interval(promised, count - 20, None, count + 5, detector=detector)
+    with pytest.raises(ConfigError, match=f"--onset: .* ends with frame {count - 1}"):
+        motion_in_given_intervals(promised, [GivenInterval(count - 20, None, count + 5, "--onset")], detector=detector)
+
+
+def test_given_intervals_over_a_gap_and_without_motion_are_remarked(
+    rendered: Rendered, write: Write, detector: LandmarkDetector
+) -> None:
+    frames = np.repeat(rendered.frames[:1], 150, axis=0)
+    frames[120:130] = 128
+    given = [GivenInterval(2, None, 20, "first"), GivenInterval(70, None, 135, "second")]
+    seen = motion_in_given_intervals(write("gap", frames), given, detector=detector)
+    assert [(i.onset, i.offset) for i in seen.intervals] == [(2, 20), (70, 135)]
+    said = "\n".join(seen.remarks)
+    assert "first: the face hardly moves" in said and "second: the face hardly moves" in said
+    assert "second: the face is lost after frame" in said and "no face at" in said and "nothing is spotted" not in said
+    assert np.isfinite(seen.intensity[2:21]).all() and np.isnan(seen.intensity[21:70]).all()
 
 
 def test_a_given_onset_without_a_face_is_named(rendered: Rendered, write: Write, detector: LandmarkDetector) -> None:
     frames = rendered.frames[:40].copy()
     frames[:10] = 128
     with pytest.raises(DataError, match="no face on frame 2, the onset"):
-        motion_in_given_interval(write("late", frames), 2, None, 30, detector=detector)
+        motion_in_given_intervals(write("late", frames), [GivenInterval(2, None, 30, "--onset")], detector=detector)

@@ -4,7 +4,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slstt.errors import ConfigError, DataError
-from slstt.training.folds import Fold, audit, choose, leave_one_subject_out, seed_of, with_validation
+from slstt.training.folds import (
+    Fold,
+    audit,
+    choose,
+    leave_one_dataset_out,
+    leave_one_subject_out,
+    owners_split,
+    seed_of,
+    subjects_on_both_sides,
+    with_validation,
+)
 
 KEYS = [
     (dataset, subject, f"clip{number}")
@@ -102,3 +112,56 @@ def test_seeds_depend_on_every_name_and_on_nothing_else() -> None:
     assert seed_of(0, "casme2-sub01", 0) == seed_of(0, "casme2-sub01", 0)
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert np.std(np.array(seeds) / 2**63) == pytest.approx(12**-0.5, abs=0.02)
+
+
+@given(keys_of_several_subjects.filter(lambda keys: len({key[0] for key in keys}) > 1), st.integers(0, 5))
+def test_a_data_set_left_out_is_tested_whole_and_never_learned_from(keys, seed) -> None:
+    folds = leave_one_dataset_out(keys)
+    assert sorted(i for fold in folds for i in fold.test) == list(range(len(keys)))
+    for fold in folds:
+        assert {keys[i][0] for i in fold.test} == {fold.dataset} == {fold.name}
+        assert fold.dataset not in {keys[i][0] for i in fold.train}
+        assert {*fold.train, *fold.test} == set(range(len(keys)))
+        audit(fold, keys, fold.train)
+        if len({keys[i][:2] for i in fold.train}) > 1:
+            divided = with_validation(fold, keys, 0.5, seed)
+            assert divided.test == fold.test and divided.validation
+            audit(divided, keys, divided.train)
+
+
+def test_one_data_set_cannot_be_left_out() -> None:
+    with pytest.raises(DataError, match="at least two data sets; the clips are of casme2;"):
+        leave_one_dataset_out(KEYS[:4])
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "test", "said"),
+    [
+        ((3, 4), (), (0, 1, 2, 3), "the data set left out is in training"),
+        ((4,), (3,), (0, 1, 2, 3), "the data set left out is in validation"),
+        ((4, 6), (5,), (0, 1, 2, 3), "validation subject samm/01 is in training"),
+        ((4,), (), (0, 1, 2), "test clips are not exactly those of casme2"),
+    ],
+)
+def test_the_audit_finds_every_leak_of_a_data_set(train, validation, test, said) -> None:
+    with pytest.raises(DataError, match=said):
+        audit(Fold("casme2", "", train, validation, test), KEYS)
+
+
+SPLIT = ("train", "testA", "train", "testB", "train", "testA", "train", "train", "testB", "train")
+
+
+def test_the_owners_split_trains_once_and_tests_every_set() -> None:
+    (fold,) = owners_split(KEYS, SPLIT, ("testA", "testB"))
+    assert (fold.name, fold.train, fold.test) == ("casme2", (0, 2, 4, 6, 7, 9), (1, 3, 5, 8))
+    assert fold.test_sets == {"testA": (1, 5), "testB": (3, 8)}
+    assert subjects_on_both_sides(fold, KEYS) == ["casme2/01", "samm/01", "smic/s01"]
+    audit(fold, KEYS, fold.train)
+    with pytest.raises(DataError, match="a test clip is in training"):
+        audit(Fold("casme2", "", (0, 1), (), fold.test, fold.test_sets), KEYS)
+    with pytest.raises(DataError, match="a test clip is in the normalisation's statistics"):
+        audit(fold, KEYS, (0, 8))
+    with pytest.raises(DataError, match="no training clip"):
+        owners_split(KEYS[:2], ("testA", "testB"), ("testA", "testB"))
+    with pytest.raises(DataError, match="no clip of the test sets testA, testB"):
+        owners_split(KEYS[:2], ("train", "train"), ("testA", "testB"))
