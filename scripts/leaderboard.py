@@ -4,10 +4,11 @@
     python scripts/leaderboard.py --maps MAPS --out runs/leaderboard --table-only
 
 Every row is `configs/flow_maps/NAME.yaml` in leave-one-subject-out over `--protocol` (cde: 442 clips, 68 subjects), the
-last epoch of a fixed number; one row after another, the cheapest first. What has nothing random is run once. A row with
-epochs is run with `run.peek`, so that the table can show what looking at the test subject would have given. Means are
-of the rows' probabilities, seed by seed, equal weights. `slstt-eval OUT/NAME` reads a row. HTNet is run only where it
-is named (`--names htnet`): it takes about a week of one core a seed.
+last epoch of a fixed number; one row after another, the cheapest first. `--protocol hde` leaves one data set out; give it
+an --out of its own. What has nothing random is run once. A row with epochs is run with `run.peek`, so that the table can
+show what looking at the test subject would have given. Means are of the rows' probabilities, seed by seed, equal
+weights. `slstt-eval OUT/NAME` reads a row. HTNet is run only where it is named (`--names htnet`): it takes about a week
+of one core a seed.
 """
 
 import argparse
@@ -49,11 +50,13 @@ ENTRIES = (
     Entry("svm_linear"),
     Entry("svm_rbf"),
     Entry("zero_shot"),
+    Entry("zero_shot_displaced"),
     Entry("frozen_linear"),
     Entry("frozen_rbf"),
     Entry("committee"),
     Entry("committee_inner"),
     Entry("slstt_pretrained", random=True),
+    Entry("slstt_displaced", random=True),
     Entry("slstt", random=True),
     Entry("slstt_patches", random=True),
     Entry("off_apexnet", True, ".720", "unknown"),
@@ -65,7 +68,7 @@ ENTRIES = (
 )
 TITLES = ("row", "seeds", "UF1", "95 %", "UAR", "CASME II", "SAMM", "SMIC", "against svm_linear", "by peeking, INVALID",
           "published UF1", "its epoch", "CPU s a run")  # fmt: skip
-PROTOCOLS = ("cde", "cde_casme2_smic")
+PROTOCOLS = ("cde", "hde", "cde_casme2_smic")
 DATASETS = ("casme2", "samm", "smic")
 
 
@@ -122,10 +125,7 @@ def finished(entry: Entry, out: Path) -> EvaluatedRun | None:
         return None
     runs = [read_run(folder) for folder in seeds]
     predictions = {folder.name: run.predictions for folder, run in zip(seeds, runs, strict=True)}
-    first = runs[0]
-    return EvaluatedRun(
-        out / entry.name, tuple(seeds), first.settings, environment=first.environment, seeds=predictions
-    )
+    return EvaluatedRun(out / entry.name, tuple(seeds), runs[0].settings, runs[0].environment, seeds=predictions)
 
 
 def peeking(run: EvaluatedRun) -> str:

@@ -14,7 +14,7 @@ import slstt
 from slstt.config.load import find_config
 from slstt.prediction.classify import find_classifier
 
-for name, frames in {"synthetic": 1, "synthetic_clip": 11, "default": 1}.items():
+for name, frames in {"synthetic": 1, "synthetic_displaced": 1, "synthetic_clip": 11, "default": 1}.items():
     found = find_classifier(name)
     found.load()
     assert found.wanted.frames == frames

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slstt import cli
+from slstt.config.combinations import problems
 from slstt.config.load import find_config, load_config
 from slstt.config.train import TrainConfig, with_absolute_roots
-from slstt.config.train_problems import problems
 from slstt.errors import ConfigError
 from slstt.workers import Stop
 

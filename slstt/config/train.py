@@ -1,4 +1,4 @@
-"""The settings of `slstt-train`, each described where it is defined; train_problems.py says what excludes what."""
+"""The settings of `slstt-train`, each described where it is defined."""
 
 import os
 from pathlib import Path
@@ -71,7 +71,9 @@ class Data(Section):
     )
     classes: tuple[str, ...] = Field(
         default=(),
-        description="With protocol `own`: the emotions to tell apart, in the order of predictions: `[joy, fear]`.",
+        max_length=64,
+        description="With `data.protocol: own`: the emotions to tell apart, as index.csv has them, in the order of "
+        "predictions, e.g. `[happiness, fear]`.",
     )
     encoding: Encoding = Field(
         default="uv_magnitude",
@@ -131,8 +133,8 @@ class Model(Section):
     )
     pretrained: NameOrPath | None = Field(
         default=None,
-        description="Encoder weights to start from: `synthetic`, `synthetic_clip` (come with slstt: one flow map, "
-        "clips of frames), `imagenet`, a torchvision name, "
+        description="Encoder weights to start from: `synthetic`, `synthetic_displaced`, `synthetic_clip` "
+        "(come with slstt: one flow map, one flow map cut anyhow, clips of frames), `imagenet`, a torchvision name, "
         "a file, or null for random ones.",
     )
 
@@ -196,12 +198,9 @@ class ClassifierSettings(Section):
         description="`slstt`: aggregator and classifier begin at random, or as model.pretrained holds them, which must "
         "then tell the same classes apart.",
     )
-    penalty: float = Field(
-        default=1.0, gt=0, le=1e9, description="`svm_*`: C, the price of an error; balanced over classes."
-    )
+    penalty: float = Field(default=1.0, gt=0, le=1e9, description="`svm_*`: C, the price of an error, by class size.")
     inner: bool = Field(
-        default=False,
-        description="`committee`: choose each member's strength by five folds over the training subjects.",
+        default=False, description="`committee`: choose each member's strength by five folds over training subjects."
     )
 
     @property
@@ -338,7 +337,14 @@ class TrainConfig(Section):
     run: TrainRun = TrainRun()
 
 
-WITHOUT_EFFECT = ("data.root", "data.memory_gb", "run.executor", "run.workers", "run.checkpoint_seconds", "run.ray")
+WITHOUT_EFFECT = (
+    "data.root",
+    "data.memory_gb",
+    "run.executor",
+    "run.workers",
+    "run.checkpoint_seconds",
+    "run.ray",
+)
 """Settings that change where, when and how fast, but no prediction; they may differ when a run is continued.
 
 `data.root` is among them because the clips themselves are compared, wherever they lie.

@@ -296,6 +296,15 @@ def _count_lines(dataset: str, published: Mapping[str, int], found: Mapping[str,
     return lines
 
 
+def test_set_differences(protocol: Protocol, found: Mapping[str, int]) -> list[str]:
+    """Where the owners' test sets (name -> number of clips) have not the published numbers, one line each."""
+    return [
+        f"{name}: {found.get(name, 0)} clips instead of {count}"
+        for name, count in protocol.test_sets.items()
+        if found.get(name, 0) != count
+    ]
+
+
 @dataclass(frozen=True)
 class PublishedLists:
     """Digests of the clips that count and of their classes (see `digest`)."""

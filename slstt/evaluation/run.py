@@ -5,7 +5,7 @@ Only `predictions.csv` is needed. A folder of several seeds' runs (`RUN/<any nam
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from slstt.datasets.clips import name_of
-from slstt.datasets.protocols import OWN, PROTOCOLS, manifest_difference, protocol_of
+from slstt.datasets.protocols import OWN, PROTOCOLS, manifest_difference, protocol_of, test_set_differences
 from slstt.errors import ConfigError, DataError, listed, printable, shortened
 from slstt.evaluation.metrics import SCORES, block_of, scores_of, selection_gap, subject_confusions, summary_of
 from slstt.evaluation.predictions import Predictions, pool, read_predictions
@@ -372,8 +372,13 @@ class Naming:
     """The protocol the differences refer to."""
 
 
-def naming(predictions: Predictions, declared: str | None = None) -> Naming:
-    """Compare the clips and true labels with the declared protocol, or with every protocol of the same classes."""
+def naming(
+    predictions: Predictions, declared: str | None = None, test_sets: Mapping[str, Collection[ClipKey]] | None = None
+) -> Naming:
+    """Compare the clips and true labels with the declared protocol, or with every protocol of the same classes.
+
+    `test_sets` are the owners', where folds.json knows them.
+    """
     if declared == OWN:
         return Naming(None, protocol_of(OWN).title, declared, ())
     rows = [(*key, label) for key, label in zip(predictions.keys, predictions.true, strict=True)]
@@ -387,6 +392,7 @@ def naming(predictions: Predictions, declared: str | None = None) -> Naming:
         if name is None:
             continue
         found = manifest_difference(PROTOCOLS[name], rows)
+        found += test_set_differences(PROTOCOLS[name], {part: len(clips) for part, clips in (test_sets or {}).items()})
         if set(PROTOCOLS[name].classes) != set(predictions.classes):
             found = [f"the classes are {', '.join(predictions.classes)}", *found]
         if not found:
@@ -405,7 +411,7 @@ def evaluate(run: EvaluatedRun) -> dict[str, Any]:
     clips of every seed. "seeds" then tells each seed's scores, their mean and spread.
     """
     declared = run.setting("data.protocol")
-    name = naming(run.predictions, declared if isinstance(declared, str) else None)
+    name = naming(run.predictions, declared if isinstance(declared, str) else None, run.test_sets)
     per_seed = {seed: subject_confusions(predictions) for seed, predictions in run.seeds.items()}
     subjects = next(iter(per_seed.values()))[0]
     matrices = np.sum([matrices for _, matrices in per_seed.values()], axis=0)

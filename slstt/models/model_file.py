@@ -34,7 +34,8 @@ from slstt.models.weight_files import (
 )
 
 SYNTHETIC = Path(__file__).parent / "weights" / "synthetic.safetensors"
-"""Comes with the package, as does `synthetic_clip`; made by slstt-pretrain (see the model card beside them)."""
+SHIPPED = ("synthetic", "synthetic_displaced", "synthetic_clip")
+"""What comes with the package; made by slstt-pretrain (see the model card beside the files)."""
 HEAD_WIDTH_OF_ATTENTION = 64  # of every ViT-S, -B and -L; a released file does not say
 LONGEST_ENTRY = 100_000
 """Characters of one entry of a header; real ones have a few hundred."""
@@ -106,7 +107,7 @@ def find_weights(source: str | Path, fetch: bool = True) -> Path:
     Raises WeightsError where there is none: no such file, a damaged one, no network, or not downloaded yet and `fetch`
     is False (so that a check touches nothing).
     """
-    if str(source) in ("synthetic", "synthetic_clip"):
+    if str(source) in SHIPPED:
         return SYNTHETIC.with_stem(str(source))
     weights = torchvision_weights(source)
     if weights is None:
@@ -114,7 +115,7 @@ def find_weights(source: str | Path, fetch: bool = True) -> Path:
             if how := TO_GET.get(Path(source).name):
                 raise WeightsError(f"{source}: no such weight file; {how}")
             raise WeightsError(
-                f"{source}: no such weight file; give a file, imagenet, synthetic, synthetic_clip or a "
+                f"{source}: no such weight file; give a file, imagenet, {', '.join(SHIPPED)} or a "
                 f"torchvision name such as {IMAGENET}"
             )
         return Path(source)
@@ -124,7 +125,7 @@ def find_weights(source: str | Path, fetch: bool = True) -> Path:
 def load_encoder(model: SLSTT, source: str | Path) -> str:
     """Fill `model`'s encoder from `source`; the aggregator stays as it is. Returns a line that says what was loaded.
 
-    `source`: "synthetic", "synthetic_clip" (come with slstt); "imagenet"; a name of torchvision's such as
+    `source`: one of `SHIPPED`; "imagenet"; a name of torchvision's such as
     "ViT_B_16_Weights.IMAGENET1K_SWAG_E2E_V1"; or a file in the naming of torchvision, timm, pytorch_pretrained_vit, the
     released SLSTT or our own. Position embeddings are resampled to the model's grid.
     Raises WeightsError where it is missing, damaged or of another architecture; the model is then unchanged.

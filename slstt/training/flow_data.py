@@ -14,7 +14,15 @@ from torch import Tensor
 from slstt.config.train import Data, roots
 from slstt.datasets import flow_maps
 from slstt.datasets.clips import Clip, name_of, read_index
-from slstt.datasets.protocols import PROTOCOLS, Protocol, class_of, left_out, manifest_difference, protocol_of
+from slstt.datasets.protocols import (
+    PROTOCOLS,
+    Protocol,
+    class_of,
+    left_out,
+    manifest_difference,
+    protocol_of,
+    test_set_differences,
+)
 from slstt.datasets.units import (
     UNIT_NAMES,
     UNIT_PROTOCOLS,
@@ -133,6 +141,7 @@ def protocol_lines(data: FlowData, protocol: str) -> list[str]:
     known = protocol_of(protocol, data.classes)
     lines = manifest_difference(known, rows)
     counted = [line for line in lines if line.split(":")[0] in known.datasets]
+    counted += test_set_differences(known, Counter(data.splits))
     return [*data.left_out, *counted, *shortened([line for line in lines if line not in counted], limit=5)]
 
 

@@ -23,8 +23,8 @@ from slstt.flow.encoding import Changes, augment, draw_changes, encode, mirror, 
 from slstt.models.slstt import SLSTT, frozen_fingerprint
 from slstt.training.flow_data import FlowData
 
-Flows = Sequence[Tensor]
-"""The flow (T, C, S, S) of B clips, each at the size of its own face square, or maps of one size."""
+Flows = Tensor | Sequence[Tensor]
+"""The flow (T, C, S, S) of B clips, each at the size of its own face square; of clips of one size, (B, T, C, S, S)."""
 Batch = tuple[Sequence[int], Any]
 """Clips and what was read of them: `Flows`, or a tensor of features."""
 
@@ -157,7 +157,9 @@ class FlowInputs:
 
     def _pictures(self, flows: Flows, changes: Changes | None) -> Tensor:
         """Changed and encoded at their own size, then resized to the network's and normalised."""
-        if len({flow.shape for flow in flows}) == 1:
+        if isinstance(flows, Tensor):
+            pictures = self._encoded(flows, changes)
+        elif len({flow.shape for flow in flows}) == 1:
             pictures = self._encoded(torch.stack(list(flows)), changes)
         else:
             alone = (None if changes is None else changes.of(place) for place in range(len(flows)))
@@ -176,9 +178,13 @@ class FlowInputs:
 
     def _load(self, indices: Sequence[int]) -> Flows:
         flows = [self.data.clip(index) for index in indices]
+        together = len({flow.shape for flow in flows}) == 1
+        if together:  # small clips cost more to pin and to send one by one than their bytes do
+            flows = [torch.stack(flows)]
         if self.device.type == "cuda":
             flows = [flow.pin_memory().to(self.device, non_blocking=True) for flow in flows]
-        return [flow.float() for flow in flows]
+        flows = [flow.float() for flow in flows]
+        return flows[0] if together else flows
 
 
 class FrozenFeatures:

@@ -15,10 +15,10 @@ import yaml
 
 from slstt import files
 from slstt.cli.train import main
+from slstt.config.combinations import problems
 from slstt.config.load import find_config, load_config
 from slstt.config.preprocess import PreprocessConfig
 from slstt.config.train import TrainConfig, identity
-from slstt.config.train_problems import problems
 from slstt.evaluation.predictions import read_predictions
 from slstt.files import read_csv
 from slstt.flow.flow_files import FLOW_VERSION, flow_path, read_flow, write_flow

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from slstt.config import pretrain, train_problems
+from slstt.config import combinations, pretrain
 from slstt.config.load import load_config
 from slstt.config.preprocess import PredictConfig, PreprocessConfig
 from slstt.config.pretrain import PretrainConfig
@@ -83,16 +83,16 @@ def test_the_largest_published_encoder_is_within_the_bounds() -> None:
     ],
 )
 def test_what_cannot_work_together_in_training(overrides: list[str], complaint: str) -> None:
-    found = train_problems.problems(load_config(TrainConfig, None, ["data.root=x", *overrides]))
+    found = combinations.problems(load_config(TrainConfig, None, ["data.root=x", *overrides]))
     assert len(found) == 1 and found[0].startswith(complaint)
-    assert train_problems.problems(load_config(TrainConfig, None, ["data.root=x", "run.compile=true"])) == []
+    assert combinations.problems(load_config(TrainConfig, None, ["data.root=x", "run.compile=true"])) == []
 
 
 def test_dropout_in_frozen_blocks_allows_what_stored_features_do_not() -> None:
     changed = ["encoder.trainable=norm", "training.augment.rotate=5", "data.normalize=train"]
     kept = load_config(TrainConfig, None, ["data.root=x", *changed])
     anew = load_config(TrainConfig, None, ["data.root=x", *changed, "encoder.dropout=0.1"])
-    assert len(train_problems.problems(kept)) == 2 and train_problems.problems(anew) == []
+    assert len(combinations.problems(kept)) == 2 and combinations.problems(anew) == []
 
 
 def test_what_cannot_work_together_in_pretraining() -> None:

@@ -11,8 +11,9 @@ from test_classifiers import CONFIGS
 from slstt.config.load import load_config
 from slstt.config.train import TrainConfig
 from slstt.training.classifiers import classify_fold
+from slstt.training.flow_data import FlowData, read_data
 from slstt.training.folds import Fold
-from slstt.training.inputs import FlowData, FlowInputs, FrozenFeatures, compute_features, open_features, read_data
+from slstt.training.inputs import FlowInputs, FrozenFeatures, compute_features, open_features
 from slstt.training.loso import make_folds
 from slstt.training.trainer import FoldSetup, Trained, make_model, make_slstt, train_fold
 

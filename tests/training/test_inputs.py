@@ -7,8 +7,8 @@ import pytest
 import torch
 from tiny_runs import tiny, write_cache
 
+from slstt.config.combinations import problems
 from slstt.config.train import Data, TrainConfig
-from slstt.config.train_problems import problems
 from slstt.datasets.clips import Clip, read_index, write_index
 from slstt.errors import DataError
 from slstt.files import write_json

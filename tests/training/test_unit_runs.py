@@ -229,6 +229,7 @@ def test_the_owners_split_is_reported_per_test_set(tmp_path, capsys) -> None:
     assert train([*started(root, run, "data.protocol=dfme"), "--check"]) == 0
     said = capsys.readouterr().out
     assert "testA: 3 test clips" in said and "3 subjects on both sides" in said
+    assert "testA: 3 clips instead of 474" in said
     assert train(started(root, run, "data.protocol=dfme", "data.normalize=train", "training.epochs=1")) == 0
     (fold,) = json.loads((run / "folds.json").read_text())["folds"]
     assert fold["test_sets"] == {
@@ -240,6 +241,8 @@ def test_the_owners_split_is_reported_per_test_set(tmp_path, capsys) -> None:
     assert evaluate([str(run), "--json", "--no-report"]) == 0
     metrics = json.loads(capsys.readouterr().out)
     assert {name: part["n"] for name, part in metrics["parts"].items()} == {"testA": 3, "testB": 3}
+    assert metrics["protocol"] is None
+    assert metrics["protocol_differences"] == ["testA: 3 clips instead of 474", "testB: 3 clips instead of 299"]
     assert {"confusion_testA", "confusion_testB"} <= set(draw(read_run(run), metrics, ("png",)))
     assert evaluate([str(run), "--no-report"]) == 0
     assert "Test set A" in capsys.readouterr().out
@@ -263,7 +266,7 @@ def test_a_protocol_by_rule_says_so(tmp_path, capsys) -> None:
 
 def test_every_protocol_can_be_set() -> None:
     names = get_args(Data.model_fields["protocol"].annotation)
-    assert set(names) == {*PROTOCOLS, *UNIT_PROTOCOLS} and tuple(UNIT_PROTOCOLS) == CONFIGURED_UNITS
+    assert set(names) == {*PROTOCOLS, *UNIT_PROTOCOLS, "own"} and tuple(UNIT_PROTOCOLS) == CONFIGURED_UNITS
     on_maps = {
         name
         for name, protocol in PROTOCOLS.items()

@@ -1,4 +1,4 @@
-"""Settings of `slstt-train` that are sound each and do not go together."""
+"""Which settings of `slstt-train` do not go together, each with the fix; `problems` lists them all."""
 
 from slstt.config.train import (
     FLOW_MAP_NETWORKS,
@@ -105,8 +105,10 @@ def problems(settings: TrainConfig) -> list[str]:
     if frozen and settings.model.checkpointing and not settings.encoder.trainable.startswith("last"):
         found.append("'model.checkpointing' saves nothing when no block learns; set it to false")
     found += _unit_problems(settings)
-    if len(set(data.classes)) < max(2, len(data.classes)) if data.protocol == "own" else data.classes:
-        found.append("'data.classes': two or more different emotions for data.protocol: own, and for that one alone")
+    if data.protocol == "own" and (len(data.classes) < 2 or len(set(data.classes)) < len(data.classes)):
+        found.append("'data.classes': protocol own needs two or more different emotions, e.g. data.classes=[joy,fear]")
+    if data.protocol != "own" and data.classes:
+        found.append(f"'data.classes' is for data.protocol=own; {data.protocol} has classes of its own")
     found += _classifier_problems(settings.classifier, settings.model, settings.encoder)
     if settings.classifier.name == "committee" and data.normalize != "map":
         found.append(f"'data.normalize': {data.normalize}, but the committee wants normalised maps; set it to map")
