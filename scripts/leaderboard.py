@@ -3,12 +3,12 @@
     OMP_NUM_THREADS=1 python scripts/leaderboard.py --maps MAPS --out runs/leaderboard [--names committee slstt]
     python scripts/leaderboard.py --maps MAPS --out runs/leaderboard --table-only
 
-Every row is `configs/flow_maps/NAME.yaml` in leave-one-subject-out over `--protocol` (cde: 442 clips, 68 subjects), the
-last epoch of a fixed number; one row after another, the cheapest first. `--protocol hde` leaves one data set out; give it
-an --out of its own. What has nothing random is run once. A row with epochs is run with `run.peek`, so that the table can
-show what looking at the test subject would have given. Means are of the rows' probabilities, seed by seed, equal
-weights. `slstt-eval OUT/NAME` reads a row. HTNet is run only where it is named (`--names htnet`): it takes about a week
-of one core a seed.
+Every row is `configs/flow_maps/NAME.yaml` in leave-one-subject-out over `--protocol` (cde: 442 clips, 68 subjects),
+the last epoch of a fixed number; one row after another, the cheapest first. `--protocol hde` leaves one data set out;
+give it an --out of its own. What has nothing random is run once. A row with epochs is run with `run.peek`, so that the
+table can show what looking at the test subject would have given. Means are of the rows' probabilities, seed by seed,
+equal weights. `slstt-eval OUT/NAME` reads a row. HTNet is run only where it is named (`--names htnet`): it takes about
+a week of one core a seed.
 """
 
 import argparse
