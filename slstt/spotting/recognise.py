@@ -13,7 +13,7 @@ from slstt.config.load import settings_in
 from slstt.config.preprocess import PredictConfig
 from slstt.config.train import TrainConfig
 from slstt.datasets.clips import KINDS, Clip, name_of
-from slstt.datasets.protocols import PROTOCOLS, class_of
+from slstt.datasets.protocols import class_of, protocol_of
 from slstt.errors import ConfigError, DataError, Problems, WeightsError, listed
 from slstt.evaluation.intervals import SpottedVideo, VideoInterval, of_kind
 from slstt.files import write_json
@@ -43,6 +43,8 @@ class RecognitionPlan:
 
     run: Path
     protocol: str
+    classes: tuple[str, ...]
+    """The run's `data.classes`, of protocol `own`."""
     folds: Mapping[tuple[str, str], Path]
     """Subject -> the model that did not learn from it."""
     every: tuple[Path, ...]
@@ -56,7 +58,7 @@ class RecognitionPlan:
 
     def label_of(self, clip: Clip) -> str:
         """The clip's class in the run's protocol; empty where it is left out."""
-        return class_of(PROTOCOLS[self.protocol], clip) or ""
+        return class_of(protocol_of(self.protocol, self.classes), clip) or ""
 
     def classifier(self, subject: tuple[str, str]) -> IntervalClassifier:
         """The networks that did not learn from the subject."""
@@ -73,7 +75,9 @@ def recognition_plan(run: Path, dataset: str) -> RecognitionPlan:
     if not run.is_dir():
         raise WeightsError(f"recognition.run={run}: no such folder; give a run of slstt-train")
     problems, classifier = Problems(), find_classifier(str(run))
-    protocol = settings_in(run, TrainConfig).data.protocol
+    data = settings_in(run, TrainConfig).data
+    if data.target == "units":
+        raise ConfigError(f"{run}: predicts action units; give a run of classes (data.target: emotion)")
     if classifier.wanted.kind != "cache":
         raise ConfigError(f"{run}: learned from published flow maps; give a run on clips of slstt-preprocess")
     folds: dict[tuple[str, str], Path] = {}
@@ -92,7 +96,7 @@ def recognition_plan(run: Path, dataset: str) -> RecognitionPlan:
         problems.add(ConfigError(f"{run}: learned from {names or 'nothing'}, not from {dataset}"))
     problems.raise_if_any()
     settings, _ = read_settings(classifier, [])
-    return RecognitionPlan(run, protocol, folds, tuple(folds.values()), settings)
+    return RecognitionPlan(run, data.protocol, data.classes, folds, tuple(folds.values()), settings)
 
 
 def _folds(run: Path) -> list[tuple[str, tuple[str, str], set[str]]]:
