@@ -1,8 +1,8 @@
 """`predictions.csv`: the predicted class of every clip. All figures of a run can be recomputed from this file alone.
 
 Columns: `dataset, subject, clip, true_label, predicted_label, p_<class>...`; labels are class names and the order of
-the `p_` columns is the order of the classes everywhere (confusion matrices, tables, colours). A run that predicts action
-units has the columns `true_AU<n>` (1, 0, empty where the coder left it open) and `p_AU<n>` instead.
+the `p_` columns is the order of the classes everywhere (confusion matrices, tables, colours). A run that predicts
+action units has the columns `true_AU<n>` (1, 0, empty where the coder left it open) and `p_AU<n>` instead.
 """
 
 import stat
@@ -206,7 +206,7 @@ def pool(parts: Sequence[Predictions]) -> Predictions:
     return pooled.select(sorted(range(len(keys)), key=lambda i: keys[i]))
 
 
-COLUMNS = ("dataset", "subject", "clip")
+UNIT_COLUMNS = ("dataset", "subject", "clip")
 TRUE, PROBABILITY = "true_", "p_"
 
 
@@ -264,7 +264,7 @@ def read_unit_predictions(path: Path) -> UnitPredictions:
     """
     path = Path(path)
     refuse_too_large(path)
-    rows = read_csv(path, COLUMNS, one_line=True)
+    rows = read_csv(path, UNIT_COLUMNS, one_line=True)
     if not rows:
         raise DataError(f"{path}: holds no predictions, only the header; finish at least one fold first")
     units = tuple(name.removeprefix(TRUE) for name in rows[0] if name.startswith(TRUE))
@@ -301,7 +301,11 @@ def write_unit_predictions(path: Path, predictions: UnitPredictions) -> None:
     """Write `predictions.csv`, whole or not at all; probabilities with nine digits, enough for float32."""
     write_csv(
         path,
-        (*COLUMNS, *(TRUE + unit for unit in predictions.units), *(PROBABILITY + unit for unit in predictions.units)),
+        (
+            *UNIT_COLUMNS,
+            *(TRUE + unit for unit in predictions.units),
+            *(PROBABILITY + unit for unit in predictions.units),
+        ),
         (
             (*key, *("" if np.isnan(value) else f"{value:.0f}" for value in true), *(f"{p:.9g}" for p in row))
             for key, true, row in zip(predictions.keys, predictions.true, predictions.probabilities, strict=True)

@@ -357,12 +357,6 @@ def _checked(value: Any) -> Any:
     return value
 
 
-BY_RULE = (
-    "by rule: the published list is not known clip by clip; the clips follow from the protocol's emotions, and "
-    "only the published counts were compared"
-)
-
-
 @dataclass(frozen=True)
 class Naming:
     """What the result may be called."""
