@@ -256,8 +256,7 @@ def _write_reports(
 
 
 def _write_attention(runs: Sequence[EvaluatedRun], quiet: bool) -> None:
-    from slstt.evaluation.figures import write_attention
-    from slstt.evaluation.saliency import attention_maps
+    from slstt.evaluation.saliency import attention_maps, write_attention
     from slstt.training.run import shown_clips
 
     for run in runs:

@@ -4,17 +4,24 @@ Both are a sanity check, not an explanation: rollout says along which paths info
 the answer leans on each place (Zeiler and Fergus 2014, arXiv 1311.2901, section 4.2).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from slstt.errors import DataError
+from slstt.evaluation.tables import short
 from slstt.models.slstt import SLSTT
 from slstt.models.vit import Attention, TransformerBlock
+from slstt.pages import DARK, GREY, LIGHT, WARM, figure_style, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FRAMES_AT_ONCE = 8
 """Frames per step: the attention of one 384 px frame in all 12 blocks takes 16 MB."""
@@ -165,3 +172,70 @@ def saliency_maps(model: SLSTT, pictures: Float[Tensor, "T 3 S S"], label: int) 
             hidden[column, :, :, top : round(y + half), left : round(x + half)] = fill
         values[row] = (before - model(hidden).softmax(1)[:, label]).cpu().numpy()
     return SaliencyMap("occlusion", values.clip(min=0))
+
+
+def write_attention(maps: Mapping[str, AttentionMaps], classes: Sequence[str], folder: Path) -> list[Path]:
+    """Draw `attention` (and `attention_gate` for an LSTM over several frames) as PNG and PDF into `folder`.
+
+    Returns the PNG files. Raises DataError where there is no clip.
+    """
+    names = [name for name in classes if name in maps]
+    if not names:
+        raise DataError(f"{folder.parent}: no clip to look at; train with run.save_models=true")
+    with figure_style():
+        save_figure(attention_figure(maps, names), folder, "attention")
+        written = [folder / "attention.png"]
+        if len(maps[names[0]].intensity) > 1:
+            save_figure(gate_figure(maps, names), folder, "attention_gate")
+            written.append(folder / "attention_gate.png")
+    return written
+
+
+def attention_figure(maps: Mapping[str, AttentionMaps], names: Sequence[str]) -> "Figure":
+    """Above, the mean motion of each class; below, the mean attention over it, on one scale for all classes."""
+    from matplotlib.figure import Figure
+
+    means = [maps[name].attention / maps[name].clips for name in names]
+    low, high = min(m.min() for m in means), max(m.max() for m in means)
+    figure = Figure(figsize=(1.1 + 2.1 * len(names), 4.7))
+    rows = figure.subplots(2, len(names), squeeze=False)
+    shown = None
+    for column, name in enumerate(names):
+        motion = maps[name].motion / maps[name].clips
+        edge = (-0.5, motion.shape[1] - 0.5, motion.shape[0] - 0.5, -0.5)
+        rows[0, column].imshow(motion, cmap="gray", extent=edge)
+        rows[0, column].set_title(f"{short(name)}\n({maps[name].clips} clips)")
+        rows[1, column].imshow(motion, cmap="gray", extent=edge)
+        shown = rows[1, column].imshow(
+            means[column], cmap="cividis", vmin=low, vmax=high, extent=edge, alpha=0.75, interpolation="bilinear"
+        )
+        for axes in rows[:, column]:
+            axes.set(xticks=(), yticks=())
+            axes.spines[:].set_visible(False)
+    rows[0, 0].set_ylabel("mean motion")
+    rows[1, 0].set_ylabel("attention over it")
+    if shown is not None:
+        figure.colorbar(shown, ax=rows[1, :].tolist(), shrink=0.9, label="times even attention")
+    return figure
+
+
+def gate_figure(maps: Mapping[str, AttentionMaps], names: Sequence[str]) -> "Figure":
+    """Intensity and output gate over the frames, one line per class."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.0, 4.4 if maps[names[0]].gate is not None else 2.4))
+    panels = figure.subplots(2 if maps[names[0]].gate is not None else 1, 1, squeeze=False, sharex=True)[:, 0]
+    for place, name in enumerate(names):
+        summed, line = maps[name], ("-", "--", "-.", ":")[place % 4]
+        frames = np.arange(1, len(summed.intensity) + 1)
+        colour = (DARK, WARM, GREY, LIGHT)[place % 4]
+        drawn = {"color": colour, "ls": line, "marker": "osD^v"[place % 5], "ms": 3.5}
+        panels[0].plot(frames, summed.intensity / summed.clips, label=short(name), **drawn)
+        if summed.gate is not None:
+            panels[1].plot(frames, summed.gate / summed.clips, **drawn)
+    panels[0].set(ylabel="mean motion,\nshare of the clip's highest", ylim=(0, 1.05))
+    panels[0].legend(frameon=False, ncols=3)
+    if len(panels) == 2:
+        panels[1].set_ylabel("mean output gate\nof the last LSTM layer")
+    panels[-1].set_xlabel("frame after the onset")
+    return figure

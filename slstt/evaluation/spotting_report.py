@@ -12,9 +12,9 @@ from slstt import pages
 from slstt.config.load import leaves
 from slstt.datasets.clips import KINDS
 from slstt.errors import printable
-from slstt.evaluation.figures import short
 from slstt.evaluation.intervals import GROUPS, LEAST_IOU, OTHER_IOUS, SpottedVideo, counts_of, of_kind, pair
 from slstt.evaluation.spotting import SpottedFolder, spotting_tables
+from slstt.evaluation.tables import short
 from slstt.files import write_text
 from slstt.pages import DARK, GREY, LIGHT, WARM
 

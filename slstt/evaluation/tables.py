@@ -294,3 +294,9 @@ def selection_table(rules: Sequence[Mapping[str, Any]]) -> Table | None:
         rows,
         notes if any(not rule["valid"] for rule in rules) else (),
     )
+
+
+def short(name: str, length: int = 18) -> str:
+    """A name from a file as it may stand on a figure: one line, not too long."""
+    name = printable(name)
+    return name if len(name) <= length else name[: length - 1] + "…"

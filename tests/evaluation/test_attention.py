@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from slstt.errors import DataError
-from slstt.evaluation.figures import write_attention
-from slstt.evaluation.saliency import AttentionInput, attention_maps, output_gate, rollout
+from slstt.evaluation.saliency import AttentionInput, attention_maps, output_gate, rollout, write_attention
 from slstt.models.slstt import SLSTT
 
 

@@ -9,12 +9,10 @@ import pytest
 from simulated_runs import predictions, run_folder
 
 from slstt.errors import DataError
-from slstt.evaluation import figures
 from slstt.evaluation.compare import compare
-from slstt.evaluation.figures import calibration
 from slstt.evaluation.metrics import summary
 from slstt.evaluation.predictions import Predictions, write_predictions
-from slstt.evaluation.report import confident_mistakes, write_report
+from slstt.evaluation.report import calibration, confident_mistakes, confusion_figure, subjects_figure, write_report
 from slstt.evaluation.run import evaluate, read_run
 from slstt.flow.flow_files import flow_path, write_flow
 from slstt.pages import figure_style
@@ -207,7 +205,7 @@ def test_certain_predictions_fall_into_the_last_bin() -> None:
 def test_the_confusion_figure_says_which_axis_is_true_and_shows_counts_and_rates() -> None:
     matrix = np.array([[8, 2], [0, 0]])
     with figure_style():
-        figure = figures.confusion_figure(matrix, ("a", "b"))
+        figure = confusion_figure(matrix, ("a", "b"))
     axes = figure.axes[0]
     assert axes.get_ylabel() == "true class" and axes.get_xlabel() == "predicted class"
     shown = [text.get_text() for text in axes.texts]
@@ -216,7 +214,7 @@ def test_the_confusion_figure_says_which_axis_is_true_and_shows_counts_and_rates
 
 def test_subject_bars_hold_every_clip() -> None:
     found = predictions(datasets=("casme2", "smic"), subjects=5)
-    figure = figures.subjects_figure(summary(found)["per_subject"])
+    figure = subjects_figure(summary(found)["per_subject"])
     heights = [patch.get_height() for axes in figure.axes for bars in axes.containers for patch in bars]
     assert sum(heights) == len(found)
     assert all(axes.get_ylim()[1] > 0 for axes in figure.axes)
