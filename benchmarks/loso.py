@@ -22,8 +22,8 @@ from slstt.config.train import TrainConfig
 from slstt.datasets.clips import Clip, write_index
 from slstt.flow.flow_files import flow_path, write_flow
 from slstt.models.slstt import SLSTT
-from slstt.training.checkpoint import FoldState, load_checkpoint, save_checkpoint
-from slstt.training.trainer import ClassLoss, make_model, make_optimizer, one_step
+from slstt.training.checkpoint import FoldState, load_checkpoint, make_optimizer, save_checkpoint
+from slstt.training.trainer import ClassLoss, make_model, one_step
 
 EMOTIONS = ("disgust", "happiness", "repression", "surprise", "others")
 

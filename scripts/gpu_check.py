@@ -40,23 +40,13 @@ from slstt.flow.interpolation import IFNet, Precision, Rife
 from slstt.models.baselines import NAMES
 from slstt.models.model_file import SYNTHETIC, load_model, read_model_input
 from slstt.prediction.classify import find_classifier, logits
-from slstt.training.checkpoint import FoldState
+from slstt.training.checkpoint import FoldState, make_optimizer
 from slstt.training.classifiers import classify_fold
 from slstt.training.flow_data import read_data
 from slstt.training.inputs import FlowInputs, FrozenFeatures, compute_features, open_features
 from slstt.training.pretraining import pretrain
 from slstt.training.run import make_folds
-from slstt.training.trainer import (
-    Callbacks,
-    ClassLoss,
-    FoldSetup,
-    batches,
-    make_model,
-    make_optimizer,
-    one_step,
-    predict,
-    train_fold,
-)
+from slstt.training.trainer import Callbacks, ClassLoss, FoldSetup, batches, make_model, one_step, predict, train_fold
 
 ROOT = Path(__file__).parents[1]
 EMOTIONS = ("negative", "positive", "surprise")

@@ -65,6 +65,16 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
         writer.writerows([str(cell).replace("\r", " ") for cell in row] for row in rows)
 
 
+PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
+"""How the names of pictures that can be read end."""
+VIDEOS = frozenset(".mp4 .m4v .mov .avi .mkv .webm .wmv .mpg .mpeg .mts .m2ts .ts .3gp .flv .ogv .gif".split())  # noqa: SIM905
+
+
+def is_video(path: Path) -> bool:
+    """Whether the name ends as those of videos do."""
+    return path.suffix.lower() in VIDEOS
+
+
 MOST_CSV_BYTES = 256 * 2**20
 """Of a CSV file; the largest known, landmarks of a hundred thousand clips, has half of it."""
 

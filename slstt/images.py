@@ -19,19 +19,11 @@ Picture = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
 
-PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
-"""How the names of pictures that can be read end."""
-VIDEOS = frozenset(".mp4 .m4v .mov .avi .mkv .webm .wmv .mpg .mpeg .mts .m2ts .ts .3gp .flv .ogv .gif".split())  # noqa: SIM905
 MAX_PIXELS = 40_000_000
 """More are refused before anything is decoded: 8K video has 33 million, and a face is a few hundred pixels wide."""
 MAX_BYTES = 500_000_000
 DEPTHS = (8, 10, 12, 14, 16)
 """Bits a camera may fill of a 16-bit value."""
-
-
-def is_video(path: Path) -> bool:
-    """Whether the name ends as those of videos do."""
-    return path.suffix.lower() in VIDEOS
 
 
 def read_image(path: Path) -> Picture:

@@ -14,7 +14,8 @@ from av.error import FFmpegError
 from av.video.reformatter import VideoReformatter
 
 from slstt.errors import DataError
-from slstt.images import Picture, is_video, read_full_depth
+from slstt.files import is_video
+from slstt.images import Picture, read_full_depth
 
 ABSURD = 20_000
 """Longest side of a frame that is read at all, in pixels."""

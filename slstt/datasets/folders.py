@@ -12,7 +12,7 @@ from slstt.datasets.annotations import DataSet, Tree
 from slstt.datasets.clips import Remark
 from slstt.datasets.worksheets import FORMATS
 from slstt.errors import DataError
-from slstt.images import PICTURES
+from slstt.files import PICTURES
 
 DEPTH = 4
 """How far below `--root` subjects are looked for (`SMIC-E_raw image/HS_long/SMIC-HS-E/HS/s01` is the deepest known)."""

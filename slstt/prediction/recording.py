@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 
 from slstt.errors import ConfigError, DataError, listed
-from slstt.files import fingerprint
-from slstt.images import PICTURES, VIDEOS, Picture, common_bits, is_video, read_full_depth, to_8_bits
+from slstt.files import PICTURES, VIDEOS, fingerprint, is_video
+from slstt.images import Picture, common_bits, read_full_depth, to_8_bits
 from slstt.video import FASTEST, look_into, numbered_frames, refuse_absurd
 
 SMALL, ENLARGED = 200, 360

@@ -22,11 +22,11 @@ from slstt.datasets.clips import Clip, Remark
 from slstt.errors import DataError, SlsttError
 from slstt.face.crop import MEASURED_SIDE, cut, face_square, runs_past
 from slstt.face.landmarks import LandmarkDetector, find_landmarks
-from slstt.files import fingerprint
+from slstt.files import fingerprint, is_video
 from slstt.flow.flow_files import storable, write_flow
 from slstt.flow.interpolation import FramePlan, Rife, choose_frames, fill
 from slstt.flow.optical_flow import consecutive_flow, onset_flow
-from slstt.images import Picture, common_bits, draw_strip, is_video, read_full_depth, to_8_bits
+from slstt.images import Picture, common_bits, draw_strip, read_full_depth, to_8_bits
 from slstt.preprocessing.apex_spotting import apex_place
 from slstt.preprocessing.provenance import ClipOutcome, FlowRecord, Task
 from slstt.video import pictures

@@ -1,10 +1,13 @@
-"""A fold's checkpoint, `last.pt`, and the one before, `previous.pt`: where neither can be read, it starts from zero.
+"""The state of training: checkpoints, optimizer, learning rate (warm-up, steps, cosine), averaged weights.
+
+A checkpoint is `last.pt`, the one before it `previous.pt`; where neither can be read, a fold starts from zero.
 
 Tensors, numbers and text only, read with `weights_only=True`; a file's checksums (of the zip container that torch
 writes) are verified before anything of it is used.
 """
 
 import io
+import math
 import pickle
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from slstt.config.train import Training
 from slstt.files import whole_file
 
 LAST, PREVIOUS = "last.pt", "previous.pt"
@@ -64,6 +68,49 @@ def remove_checkpoints(folder: Path) -> None:
     """Remove the state of a finished fold."""
     for name in (LAST, PREVIOUS):
         (folder / name).unlink(missing_ok=True)
+
+
+def make_optimizer(model: nn.Module, training: Training) -> torch.optim.Optimizer:
+    """SGD or AdamW over the parameters that learn, in torch's fused form."""
+    if training.optimizer == "adamw":
+        return adamw(model, training.learning_rate, training.weight_decay)
+    return torch.optim.SGD(
+        [p for p in model.parameters() if p.requires_grad],
+        lr=training.learning_rate,
+        momentum=training.momentum,
+        weight_decay=training.weight_decay,
+        fused=True,
+    )
+
+
+def adamw(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW over the parameters that learn; it decays matrices and kernels only, not norms, biases and tokens."""
+    learning = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    plain = [p for name, p in learning if p.dim() < 2 or name.endswith(("positions", "class_token"))]
+    decayed = [p for name, p in learning if not (p.dim() < 2 or name.endswith(("positions", "class_token")))]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate, fused=True)
+
+
+def learning_rate(training: Training, epoch: float | int) -> float:
+    """The learning rate at `epoch`, counted in passes from 0 and with the steps as fractions."""
+    top, warmup = training.learning_rate, training.warmup_epochs
+    if training.schedule == "cosine":
+        return warmup_cosine(top, epoch, warmup, training.epochs)
+    if epoch < warmup:
+        return _rising(top, epoch, warmup)
+    return top * training.step_factor ** int(epoch // training.step_epochs) if training.schedule == "step" else top
+
+
+def warmup_cosine(top: float, at: float | int, warmup: float | int, end: float | int) -> float:
+    """A learning rate that rises to `top` until `warmup` and then falls to zero at `end` as a cosine does."""
+    if at < warmup:
+        return _rising(top, at, warmup)
+    return top * (1 + math.cos(math.pi * (at - warmup) / (end - warmup))) / 2
+
+
+def _rising(top: float, at: float | int, warmup: float | int) -> float:
+    return top * (at + 1e-3) / warmup  # never exactly zero, or the first step would be lost
 
 
 STATE_FORMAT = 2

@@ -34,9 +34,15 @@ from slstt.flow.encoding import encode, normalize_each
 from slstt.models.model_file import save_model
 from slstt.models.slstt import SLSTT
 from slstt.progress import Progress
-from slstt.training.checkpoint import Average, load_checkpoint, remove_checkpoints, save_checkpoint
+from slstt.training.checkpoint import (
+    Average,
+    adamw,
+    load_checkpoint,
+    remove_checkpoints,
+    save_checkpoint,
+    warmup_cosine,
+)
 from slstt.training.folds import seed_of
-from slstt.training.trainer import adamw, warmup_cosine
 from slstt.workers import Stop
 
 PRESENT = 0.1

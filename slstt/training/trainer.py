@@ -1,6 +1,6 @@
 """One fold: the training loop with its recipe, and the predictions on the subject left out.
 
-The recipe is class weights, sampling, loss, optimizer and learning rate (warm-up, steps, cosine).
+The recipe here is class weights, sampling and loss; optimizer and learning rate stand with the state, in checkpoint.py.
 
 Everything random of an epoch follows from (seed, fold, epoch), so a fold does not depend on what was computed before
 it in the same process; within an epoch the random states are part of the checkpoint. On a CPU with the same number of
@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from slstt.config.train import TrainConfig, Training
+from slstt.config.train import TrainConfig
 from slstt.datasets.protocols import protocol_of
 from slstt.datasets.units import UNIT_NAMES
 from slstt.errors import ConfigError
@@ -29,7 +29,16 @@ from slstt.evaluation.metrics import uf1_of
 from slstt.files import write_csv
 from slstt.models import baselines
 from slstt.models.slstt import SLSTT, set_trainable
-from slstt.training.checkpoint import STATE_FORMAT, FoldHistory, FoldState, Row, load_checkpoint, save_checkpoint
+from slstt.training.checkpoint import (
+    STATE_FORMAT,
+    FoldHistory,
+    FoldState,
+    Row,
+    learning_rate,
+    load_checkpoint,
+    make_optimizer,
+    save_checkpoint,
+)
 from slstt.training.flow_data import FlowData
 from slstt.training.folds import Fold, seed_of
 from slstt.training.inputs import FlowInputs, FrozenFeatures
@@ -105,49 +114,6 @@ def unit_presence(units: Float[Tensor, "N K"]) -> Float[Tensor, " K"]:
     """Weights of presence that make present and absent count the same for each unit; 1 for one never seen present."""
     present, absent = (units == 1).sum(0).float(), (units == 0).sum(0).float()
     return torch.where(present > 0, absent / present.clamp_min(1), 1.0)
-
-
-def make_optimizer(model: nn.Module, training: Training) -> torch.optim.Optimizer:
-    """SGD or AdamW over the parameters that learn, in torch's fused form."""
-    if training.optimizer == "adamw":
-        return adamw(model, training.learning_rate, training.weight_decay)
-    return torch.optim.SGD(
-        [p for p in model.parameters() if p.requires_grad],
-        lr=training.learning_rate,
-        momentum=training.momentum,
-        weight_decay=training.weight_decay,
-        fused=True,
-    )
-
-
-def adamw(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW over the parameters that learn; it decays matrices and kernels only, not norms, biases and tokens."""
-    learning = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    plain = [p for name, p in learning if p.dim() < 2 or name.endswith(("positions", "class_token"))]
-    decayed = [p for name, p in learning if not (p.dim() < 2 or name.endswith(("positions", "class_token")))]
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate, fused=True)
-
-
-def learning_rate(training: Training, epoch: float | int) -> float:
-    """The learning rate at `epoch`, counted in passes from 0 and with the steps as fractions."""
-    top, warmup = training.learning_rate, training.warmup_epochs
-    if training.schedule == "cosine":
-        return warmup_cosine(top, epoch, warmup, training.epochs)
-    if epoch < warmup:
-        return _rising(top, epoch, warmup)
-    return top * training.step_factor ** int(epoch // training.step_epochs) if training.schedule == "step" else top
-
-
-def warmup_cosine(top: float, at: float | int, warmup: float | int, end: float | int) -> float:
-    """A learning rate that rises to `top` until `warmup` and then falls to zero at `end` as a cosine does."""
-    if at < warmup:
-        return _rising(top, at, warmup)
-    return top * (1 + math.cos(math.pi * (at - warmup) / (end - warmup))) / 2
-
-
-def _rising(top: float, at: float | int, warmup: float | int) -> float:
-    return top * (at + 1e-3) / warmup  # never exactly zero, or the first step would be lost
 
 
 Inputs = FlowInputs | FrozenFeatures

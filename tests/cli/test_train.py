@@ -24,7 +24,7 @@ from slstt.files import read_csv
 from slstt.flow.flow_files import FLOW_VERSION, flow_path, read_flow, write_flow
 from slstt.models.model_file import load_model, read_header
 from slstt.training import checkpoint
-from slstt.training.trainer import learning_rate
+from slstt.training.checkpoint import learning_rate
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from tiny_runs import arguments, contents, settings_file, write_cache

@@ -183,7 +183,7 @@ def test_npz_and_csv_say_the_same(tmp_path):
         ({"clip": None}, "array 'clip' is missing"),
         ({"landmarks": np.zeros((2, 5, 2))}, r"must be numbers \(N, 68, 2\)"),
         ({"subject": np.array(["6"])}, "N ids each"),
-        ({"dataset": np.array(["samm", "casme3"])}, "'casme3' is no data set; expected casme2, samm, smic"),
+        ({"dataset": np.array(["samm", "casme9"])}, "'casme9' is no data set; expected casme2, samm, smic"),
         ({"subject": np.array(["6", "x"])}, r"landmark set 2 \(smic x s1_ne_01\): 'x' is not a subject"),
         ({"landmarks": np.full((2, 68, 2), np.nan)}, "a coordinate is not a number"),
     ],

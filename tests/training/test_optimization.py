@@ -6,15 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from slstt.config.train import Training
-from slstt.training.trainer import (
-    Average,
-    batches,
-    class_weights,
-    epoch_order,
-    learning_rate,
-    loss_sum,
-    make_optimizer,
-)
+from slstt.training.checkpoint import Average, learning_rate, make_optimizer
+from slstt.training.trainer import batches, class_weights, epoch_order, loss_sum
 
 
 def test_class_weights_make_every_class_count_the_same() -> None:
