@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from slstt.config.load import NameOrPath, Section
-from slstt.config.preprocess import MOST_WORKERS
+from slstt.config.preprocess import PreprocessRun
 
 SpottingMethodName = Literal["slstt", "feature_difference", "mdmd", "neighbour_flow"]
 
@@ -56,21 +56,9 @@ class Recognition(Section):
     )
 
 
-class SpotRun(Section):
-    """Where the videos are worked on and what is kept. Only `fps` and the files change what is measured."""
+class SpotRun(PreprocessRun):
+    """Where the videos are worked on, and what is kept."""
 
-    executor: Literal["processes", "ray"] = Field(
-        default="processes", description="`processes` on this machine, or `ray` (pip install 'slstt[ray]')."
-    )
-    workers: int | None = Field(
-        default=None,
-        ge=1,
-        le=MOST_WORKERS,
-        description="Worker processes; null for all cores of this machine. `--workers` wins.",
-    )
-    ray_address: str | None = Field(
-        default=None, description="Address of a running Ray cluster that sees the same folders; null starts Ray here."
-    )
     measured: Path | None = Field(
         default=None,
         description="Folder of what is measured in each video, which several --out of one data set may share; null: "
