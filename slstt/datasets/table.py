@@ -54,12 +54,15 @@ def read(root: Path, annotations: Path | None = None) -> Release:
     for line, cells in rows:
         written, place = _place(cells), path.parent / _place(cells)
         subject, clip = cells["subject"].strip(), cells["clip"].strip()
-        if problem := _problem(written):
+        problem, video = _problem(written), ""
+        if problem is None and (uses[written] > 1 or not place.is_dir()):
+            video = _video_id(written)  # frames of a video are those of a recording, whoever else lies in it
+            if (other := folders.get((subject, video), place)) != place:
+                problem = f"{place} and {other} would both be called {video}; rename one"
+        if problem:
             reason = f"{path.name} row {line}: {problem}; row not used"
             remarks.append(Remark(DATA_SET.name, subject, clip, "bad_row", reason, "failure"))
             continue
-        # Frames of a video are those of a recording, whoever else lies in it.
-        video = _video_id(written) if uses[written] > 1 or not place.is_dir() else ""
         usable.append((line, {**cells, **({"video": video} if video else {})}))
         if place.exists():
             folders[subject, video or clip] = place

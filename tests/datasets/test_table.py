@@ -58,6 +58,18 @@ def test_rows_that_share_a_folder_lie_in_one_recording(tmp_path):
     assert [(c.name, c.video, len(c.frames)) for c in release.clips] == [("a", "p1_day 1", 59), ("b", "p1_day 1", 59)]
 
 
+def test_recordings_that_would_get_one_name_are_not_mixed_up(tmp_path):
+    """Else the clips of the second would have the frames of the first."""
+    encode(tmp_path / "film.mp4", pictures(12), rate=25)
+    encode(tmp_path / "film.mkv", pictures(20), rate=25)
+    lines = ["p1,a,film.mp4,2,4,9,joy", "p1,b,film.mkv,2,4,9,joy", "p2,c,film.mkv,2,4,9,joy"]
+    release = read_release("table", write(tmp_path / "t.csv", HEADER, *lines))
+    found = {clip.name: set(clip.frames.values()) for clip in release.clips}
+    assert found == {"a": {tmp_path / "film.mp4"}, "c": {tmp_path / "film.mkv"}}
+    (problem,) = [remark.reason for remark in release.remarks if remark.kind == "bad_row"]
+    assert "row 3" in problem and "film.mkv" in problem and "would both be called film" in problem
+
+
 def test_a_spreadsheet_and_a_given_table(tmp_path):
     frames(tmp_path / "x", range(1, 9))
     other = write(tmp_path / "other.csv", HEADER)
