@@ -38,21 +38,23 @@ class Table:
         return tuple(place in self.left for place in range(len(self.header)))
 
 
-def score_table(summary: Mapping[str, Any], caption: str = "Result") -> Table:
-    """UF1, UAR and accuracy with their intervals, in full and (where there are several data sets) per part."""
+def score_table(summary: Mapping[str, Any], caption: str = "Result", titles: Mapping[str, str] = SCORE_TITLES) -> Table:
+    """The scores of `titles` (name -> as people write it) with their intervals, in full and, where there are several
+    data sets, per part.
+    """
     parts = summary["parts"]
     blocks: list[tuple[str, Any]] = [("Full", summary["full"])] if len(parts) != 1 else []
     blocks += [(dataset_title(name), block) for name, block in parts.items()]
     rows = tuple(
         (
             title,
-            *(score_text(block[score], block["ci"][score]) for score in SCORE_TITLES),
+            *(score_text(block[score], block["ci"][score]) for score in titles),
             str(block["n"]),
             str(block["subjects"]),
         )
         for title, block in blocks
     )
-    return Table(caption, ("", *SCORE_TITLES.values(), "Clips", "Subjects"), rows)
+    return Table(caption, ("", *titles.values(), "Clips", "Subjects"), rows)
 
 
 def class_table(summary: Mapping[str, Any], caption: str = "Per class") -> Table:

@@ -6,7 +6,7 @@ from typing import Any
 from slstt.datasets.units import UNIT_PROTOCOLS, unit_differences
 from slstt.errors import listed
 from slstt.evaluation.run import UnitRun
-from slstt.evaluation.tables import Table, dataset_title, number, score_text
+from slstt.evaluation.tables import Table, dataset_title, number, score_table
 from slstt.evaluation.unit_metrics import unit_summary
 
 UNIT_SCORE_TITLES = {"macro_f1": "Macro F1", "binary_f1": "Binary F1"}
@@ -47,24 +47,7 @@ def evaluate_units(run: UnitRun) -> dict[str, Any]:
 def unit_tables(metrics: Mapping[str, Any]) -> list[Table]:
     """The tables that terminal, report, Markdown and LaTeX show, in order."""
     title = metrics["protocol_title"] + (", PARTIAL" if metrics["partial"] else "")
-    return [unit_score_table(metrics, f"Result: {title}"), unit_table(metrics), *dataset_tables(metrics)]
-
-
-def unit_score_table(summary: Mapping[str, Any], caption: str) -> Table:
-    """Macro and binary F1 (means over the units) with their intervals, in full and per data set."""
-    parts = summary["parts"]
-    blocks: list[tuple[str, Any]] = [("Full", summary["full"])] if len(parts) != 1 else []
-    blocks += [(dataset_title(name), block) for name, block in parts.items()]
-    rows = tuple(
-        (
-            title,
-            *(score_text(block[score], block["ci"][score]) for score in UNIT_SCORE_TITLES),
-            str(block["n"]),
-            str(block["subjects"]),
-        )
-        for title, block in blocks
-    )
-    return Table(caption, ("", *UNIT_SCORE_TITLES.values(), "Clips", "Subjects"), rows)
+    return [score_table(metrics, f"Result: {title}", UNIT_SCORE_TITLES), unit_table(metrics), *dataset_tables(metrics)]
 
 
 def unit_table(summary: Mapping[str, Any]) -> Table:

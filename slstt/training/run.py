@@ -30,7 +30,7 @@ from slstt.evaluation.run import EvaluatedRun
 from slstt.evaluation.saliency import AttentionInput
 from slstt.evaluation.tables import as_text, score_table
 from slstt.evaluation.unit_metrics import macro_f1_of, unit_confusions, unit_summary
-from slstt.evaluation.unit_tables import unit_score_table
+from slstt.evaluation.unit_tables import UNIT_SCORE_TITLES
 from slstt.files import locked, write_csv, write_text
 from slstt.flow.encoding import resized
 from slstt.flow.flow_files import read_manifest
@@ -329,7 +329,7 @@ def train(
         count = len(folds) - len(unfinished)
         title = f"PARTIAL: {count} of {len(folds)} folds" if unfinished else f"All {count} folds"
         if isinstance(pooled, UnitPredictions):
-            print(as_text(unit_score_table(unit_summary(pooled), title)))
+            print(as_text(score_table(unit_summary(pooled), title, UNIT_SCORE_TITLES)))
         else:
             print(as_text(score_table(summary(pooled, settings.data.protocol, settings.selection.method), title)))
         print(f"\nreport and figures: slstt-eval {run}", flush=True)
