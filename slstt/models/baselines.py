@@ -3,6 +3,8 @@
 Written from what their papers, authors and readers say of them; each class names its sources. Both take what SLSTT
 takes, clips (B, 1, 3, H, W) of one frame with channels u, v, strain.
 
+ReLU comes after max pooling where nothing stands between them: the same numbers and gradients from fewer pixels.
+
 Shapes in this file: B clips, H x W pixels, K classes.
 """
 
@@ -34,7 +36,7 @@ class STSTNet(nn.Module):
         width = sum(self.KERNELS)
         self.streams = nn.Sequential(
             nn.Conv2d(3, width, 3, padding=1),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.BatchNorm2d(width),
             nn.MaxPool2d(3, stride=3, padding=1),
             nn.Dropout(0.5),
@@ -67,11 +69,11 @@ class OFFApexNet(nn.Module):
         self.u, self.v = (
             nn.Sequential(
                 nn.Conv2d(1, 6, 5, padding=2),
-                nn.ReLU(),
                 nn.MaxPool2d(2),
+                nn.ReLU(),
                 nn.Conv2d(6, 16, 5, padding=2),
-                nn.ReLU(),
                 nn.MaxPool2d(2),
+                nn.ReLU(),
             )
             for _ in range(2)
         )
@@ -106,13 +108,13 @@ class SSSNet(nn.Module):
         first, second, hidden = self.SIZES
         self.features = nn.Sequential(
             nn.Conv2d(3, first, 5),
-            nn.ReLU(),
             nn.MaxPool2d(3),
+            nn.ReLU(),
             nn.BatchNorm2d(first),
             nn.Dropout2d(0.5),
             nn.Conv2d(first, second, 3),
-            nn.ReLU(),
             nn.MaxPool2d(2),
+            nn.ReLU(),
             nn.BatchNorm2d(second),
             nn.Dropout2d(0.5),
         )
