@@ -11,9 +11,12 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slstt.errors import ConfigError, DataError, SlsttError
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @contextmanager
@@ -68,6 +71,15 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff"})
 """How the names of pictures that can be read end."""
 VIDEOS = frozenset(".mp4 .m4v .mov .avi .mkv .webm .wmv .mpg .mpeg .mts .m2ts .ts .3gp .flv .ogv .gif".split())  # noqa: SIM905
+
+
+def data_frame(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> "pandas.DataFrame":
+    """The table for pandas. Raises ConfigError where pandas, which nothing else here needs, is not installed."""
+    try:
+        import pandas
+    except ImportError as error:
+        raise ConfigError("a table for pandas needs pandas; run pip install pandas") from error
+    return pandas.DataFrame([list(row) for row in rows], columns=list(columns))
 
 
 def is_video(path: Path) -> bool:

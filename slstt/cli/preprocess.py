@@ -1,25 +1,17 @@
 """`slstt-preprocess`: from a data set as its owners publish it to face crops, flow files and a report."""
 
 import argparse
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slstt import cli
-from slstt.config.load import load_config
-from slstt.config.preprocess import MOST_WORKERS, PreprocessConfig
 from slstt.datasets import DATASETS
 from slstt.datasets.clips import KINDS, of_kinds
-from slstt.errors import ConfigError, DataError, Problems, shortened
-from slstt.workers import cores
+from slstt.errors import shortened
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from slstt.datasets.clips import Release
     from slstt.preprocessing.run import PreprocessingResult
-
-    Landmarks = Mapping[tuple[str, str, str], np.ndarray]
 
 DESCRIPTION = """\
 Read a data set as its owners publish it, find the face on each clip's apex frame, crop the face in every frame that is
@@ -72,59 +64,34 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    config, release, landmarks = _inputs(arguments)
+    from slstt.preprocessing.run import preprocess, read_inputs, write_report
+
+    config, whole, landmarks, workers = read_inputs(
+        arguments.dataset,
+        arguments.root,
+        arguments.out,
+        arguments.annotations,
+        arguments.landmarks,
+        arguments.config,
+        arguments.overrides,
+        arguments.workers,
+    )
+    release = of_kinds(whole, KINDS if arguments.kinds == "all" else (arguments.kinds,))
+    if (others := len(whole.clips) - len(release.clips)) and not arguments.quiet:
+        print(f"{others} expressions of another kind left out; --kinds all takes them")
     if arguments.check:
         from slstt.preprocessing.check import check
 
-        return check(release, config, arguments.out, landmarks, workers_of(config, arguments.workers), arguments.quiet)
-    from slstt.preprocessing.run import preprocess, write_report
-
+        return check(release, config, arguments.out, landmarks, workers, arguments.quiet)
     if not arguments.quiet:
         print(f"{release.layout}\n  frames: {release.root}\n  sheet:  {release.annotations or '(none)'}")
         for remark in release.remarks:
             if remark.action == "ignored" and not remark.subject:
                 print(f"  note:   {remark.reason}")
-    workers = workers_of(config, arguments.workers)
     result = preprocess(release, config, arguments.out, landmarks, workers, arguments.quiet, arguments.retry)
     page = write_report(result, arguments.out)
     _summary(result, arguments.out, page)
     return 1 if result.failures else 0
-
-
-def _inputs(arguments: argparse.Namespace) -> "tuple[PreprocessConfig, Release, Landmarks]":
-    """Settings, release and given landmarks; every problem of the three at once."""
-    problems = Problems()
-    config, release, landmarks = None, None, {}
-    if arguments.workers is not None and not 1 <= arguments.workers <= MOST_WORKERS:
-        problems.add(ConfigError(f"--workers {arguments.workers}: from 1 to {MOST_WORKERS}"))
-    with problems.collecting():
-        config = load_config(PreprocessConfig, arguments.config, arguments.overrides)
-    if arguments.out.exists() and not arguments.out.is_dir():
-        problems.add(DataError(f"{arguments.out}: is a file; --out must name a folder"))
-    with problems.collecting():
-        from slstt.datasets import read_release
-
-        whole = read_release(arguments.dataset, arguments.root, arguments.annotations)
-        release = of_kinds(whole, KINDS if arguments.kinds == "all" else (arguments.kinds,))
-        if (others := len(whole.clips) - len(release.clips)) and not arguments.quiet:
-            print(f"{others} expressions of another kind left out; --kinds all takes them")
-    if arguments.landmarks is not None:
-        with problems.collecting():
-            from slstt.face.landmarks import read_landmarks
-
-            landmarks = read_landmarks(arguments.landmarks)
-    problems.raise_if_any()
-    assert config is not None and release is not None
-    return config, release, landmarks
-
-
-def workers_of(config: PreprocessConfig, given: int | None) -> int:
-    """How many worker processes: `--workers`, else `run.workers`, else the cores this process may use."""
-    if given is not None:
-        return given
-    if config.run.workers is not None:
-        return config.run.workers
-    return cores()
 
 
 def _summary(result: "PreprocessingResult", out: Path, page: Path) -> None:

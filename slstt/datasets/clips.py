@@ -4,10 +4,13 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from slstt.errors import DataError
-from slstt.files import read_csv, write_csv
+from slstt.files import data_frame, read_csv, write_csv
+
+if TYPE_CHECKING:
+    import pandas
 
 FIRST_INDEX_COLUMNS = ("dataset", "subject", "clip", "emotion", "onset", "apex", "offset", "frames", "folder")
 """The columns that every `index.csv` has; older ones have no others."""
@@ -143,6 +146,10 @@ class Release:
     videos: tuple[Video, ...] = ()
     """All recordings found, those without an expression included; empty where each clip has a folder of its own."""
 
+    def to_pandas(self) -> "pandas.DataFrame":
+        """The clips, one row each, with the columns of index.csv. Raises ConfigError where pandas is absent."""
+        return data_frame(INDEX_COLUMNS, [index_values(clip) for clip in self.clips])
+
 
 def of_kinds(release: Release, kinds: Collection[Kind]) -> Release:
     """The release with the clips of these kinds alone, and without what was said about others."""
@@ -163,12 +170,16 @@ def _within_interval(clip: Clip) -> Clip:
     return replace(clip, frames=frames)
 
 
+def index_values(clip: Clip) -> tuple[object, ...]:
+    """What the table of clips says of a clip, in the order of INDEX_COLUMNS; apex and frame rate may be None."""
+    place = (*clip.key, clip.emotion, clip.onset, clip.apex, clip.offset, len(clip.frames), str(clip.folder))
+    return (*place, clip.action_units, clip.kind, clip.video, clip.fps, clip.split)
+
+
 def index_row(clip: Clip) -> tuple[str, ...]:
-    """The cells of a clip in `index.csv`, in the order of INDEX_COLUMNS; an unknown apex is an empty cell."""
-    apex = "" if clip.apex is None else str(clip.apex)
-    place = (clip.dataset, clip.subject, clip.name, clip.emotion, str(clip.onset), apex, str(clip.offset))
-    fps = "" if clip.fps is None else f"{clip.fps:g}"
-    return (*place, str(len(clip.frames)), str(clip.folder), clip.action_units, clip.kind, clip.video, fps, clip.split)
+    """The cells of a clip in `index.csv`, in the order of INDEX_COLUMNS; what is unknown is an empty cell."""
+    values = index_values(clip)
+    return tuple("" if v is None else f"{v:g}" if isinstance(v, float) else str(v) for v in values)
 
 
 def write_index(path: Path, clips: Iterable[Clip]) -> None:

@@ -10,12 +10,16 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from slstt.datasets.clips import key_problems, name_of, same_but_for_case
 from slstt.errors import DataError, shortened
-from slstt.files import read_csv, write_csv
+from slstt.files import data_frame, read_csv, write_csv
+
+if TYPE_CHECKING:
+    import pandas
 
 COLUMNS = ("dataset", "subject", "clip", "true_label", "predicted_label")
 MOST_BYTES, MOST_ROWS, MOST_SUBJECTS, MOST_CLASSES = 100_000_000, 200_000, 5_000, 50
@@ -77,6 +81,14 @@ class Predictions:
     def part(self, dataset: str) -> "Predictions":
         """The rows of one data set."""
         return self.select([i for i, key in enumerate(self.keys) if key[0] == dataset])
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """One row a clip, with the columns of predictions.csv. Raises ConfigError where pandas is absent."""
+        rows = zip(self.keys, self.true, self.predicted, self.probabilities.tolist(), strict=True)
+        return data_frame(
+            (*COLUMNS, *(f"p_{name}" for name in self.classes)),
+            [(*key, true, predicted, *p) for key, true, predicted, p in rows],
+        )
 
 
 def read_predictions(path: Path) -> Predictions:
@@ -244,6 +256,17 @@ class UnitPredictions:
         """(dataset, subject) pairs that occur, sorted."""
         return tuple(sorted({key[:2] for key in self.keys}))
 
+    def to_pandas(self) -> "pandas.DataFrame":
+        """One row a clip, with the columns of predictions.csv; nan where a true unit is undecided. Raises ConfigError
+        where pandas is absent."""
+        rows = zip(self.keys, self.true.tolist(), self.probabilities.tolist(), strict=True)
+        return data_frame(unit_columns(self.units), [(*key, *true, *p) for key, true, p in rows])
+
+
+def unit_columns(units: Sequence[str]) -> tuple[str, ...]:
+    """The header of a predictions.csv of action units."""
+    return (*UNIT_COLUMNS, *(TRUE + unit for unit in units), *(PROBABILITY + unit for unit in units))
+
 
 def holds_units(path: Path) -> bool:
     """Whether `path` is a predictions.csv of action units: its header has no label, but true units."""
@@ -301,11 +324,7 @@ def write_unit_predictions(path: Path, predictions: UnitPredictions) -> None:
     """Write `predictions.csv`, whole or not at all; probabilities with nine digits, enough for float32."""
     write_csv(
         path,
-        (
-            *UNIT_COLUMNS,
-            *(TRUE + unit for unit in predictions.units),
-            *(PROBABILITY + unit for unit in predictions.units),
-        ),
+        unit_columns(predictions.units),
         (
             (*key, *("" if np.isnan(value) else f"{value:.0f}" for value in true), *(f"{p:.9g}" for p in row))
             for key, true, row in zip(predictions.keys, predictions.true, predictions.probabilities, strict=True)

@@ -4,14 +4,17 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from slstt.errors import DataError
-from slstt.files import whole_file, write_csv, write_json
+from slstt.files import data_frame, whole_file, write_csv, write_json
 from slstt.prediction.face_motion import FaceMotion
 from slstt.prediction.spotting import Interval
+
+if TYPE_CHECKING:
+    import pandas
 
 RESULT, FACE_MOTION, ELAN = "result.json", "face_motion.npz", "intervals.eaf"
 MOTION_ARRAYS = ("times", "landmarks", "stabilization", "intensity", "faces", "judged")
@@ -56,6 +59,17 @@ class PredictionResult:
     def unclassified(self) -> int:
         """How many intervals have no class."""
         return sum(not one.label for one in self.found)
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """The intervals, one row each: the columns of intervals.csv, then class and probabilities as predictions.csv
+        has them. Raises ConfigError where pandas is absent."""
+        rows = []
+        for number, one in enumerate(self.found, start=1):
+            i, (onset, apex, offset) = one.interval, one.seconds
+            place = (self.name, number, i.onset, i.apex, i.offset, onset, apex, offset, 1000 * (offset - onset))
+            answer = one.probabilities or (np.nan,) * len(self.classes)
+            rows.append((*place, i.strength, i.source, one.label, *answer))
+        return data_frame((*INTERVAL_COLUMNS, *prediction_columns(self.classes)[5:]), rows)
 
 
 def interval_rows(result: PredictionResult) -> list[tuple[object, ...]]:

@@ -9,28 +9,41 @@ import importlib.util
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
 
 from slstt import __version__, downloads, workers
-from slstt.config.load import differing_keys
-from slstt.config.preprocess import PreprocessConfig
-from slstt.datasets.clips import FIRST_INDEX_COLUMNS, INDEX_COLUMNS, Clip, Release, Remark, index_row, within_intervals
-from slstt.errors import DataError
-from slstt.files import fingerprint, locked, read_csv, sha256, write_csv, write_json, write_text
+from slstt.config.load import differing_keys, load_config
+from slstt.config.preprocess import MOST_WORKERS, PreprocessConfig
+from slstt.datasets import read_release
+from slstt.datasets.clips import (
+    FIRST_INDEX_COLUMNS,
+    INDEX_COLUMNS,
+    Clip,
+    Release,
+    Remark,
+    index_row,
+    index_values,
+    within_intervals,
+)
+from slstt.errors import ConfigError, DataError, Problems
+from slstt.files import data_frame, fingerprint, locked, read_csv, sha256, write_csv, write_json, write_text
 from slstt.flow.flow_files import FLOW_VERSION, MANIFEST, flow_path, read_manifest
 from slstt.images import data_uri
 from slstt.pages import render
 from slstt.preprocessing.provenance import ClipOutcome, FlowRecord, Task, dependencies, is_current, read_record
 from slstt.progress import Progress
 from slstt.ray_workers import OnRay
+
+if TYPE_CHECKING:
+    import pandas
 
 REMARK_COLUMNS = ("dataset", "subject", "clip", "reason")
 INDEX, FAILURES, FLAGS = "index.csv", "failures.csv", "flags.csv"
@@ -145,6 +158,11 @@ class PreprocessingResult:
         """What is to be said about clips that have a flow file."""
         return [remark for remark in self.remarks if remark.action == "flag"]
 
+    def to_pandas(self) -> "pandas.DataFrame":
+        """The clips that have flow, one row each, with the columns of index.csv. Raises ConfigError where pandas is
+        absent."""
+        return data_frame(INDEX_COLUMNS, [index_values(clip) for clip in self.clips])
+
 
 @dataclass(frozen=True)
 class FailedClip:
@@ -154,6 +172,40 @@ class FailedClip:
     reason: str
     fingerprint: str
     """Of everything that may have a say: with the same one the clip would fail again."""
+
+
+def read_inputs(
+    dataset: str,
+    root: Path,
+    out: Path,
+    annotations: Path | None = None,
+    landmarks: Path | None = None,
+    config: Path | None = None,
+    overrides: Sequence[str] = (),
+    worker_count: int | None = None,
+) -> tuple[PreprocessConfig, Release, Mapping[ClipKey, np.ndarray], int]:
+    """(settings, release, given landmarks, number of workers) of a run; the workers are `worker_count`, else
+    `run.workers`, else the cores this process may use.
+
+    Raises every problem of all of them at once, as ConfigError or DataError.
+    """
+    problems, settings, release, points = Problems(), None, None, {}
+    if worker_count is not None and not 1 <= worker_count <= MOST_WORKERS:
+        problems.add(ConfigError(f"--workers {worker_count}: from 1 to {MOST_WORKERS}"))
+    with problems.collecting():
+        settings = load_config(PreprocessConfig, config, overrides)
+    if out.exists() and not out.is_dir():
+        problems.add(DataError(f"{out}: is a file; --out must name a folder"))
+    with problems.collecting():
+        release = read_release(dataset, root, annotations)
+    if landmarks is not None:
+        with problems.collecting():
+            from slstt.face.landmarks import read_landmarks
+
+            points = read_landmarks(landmarks)
+    problems.raise_if_any()
+    assert settings is not None and release is not None
+    return settings, release, points, worker_count or settings.run.workers or workers.cores()
 
 
 def preprocess(
