@@ -9,7 +9,14 @@ from typing import Any
 
 from slstt import cli
 from slstt.errors import ConfigError, printable, shortened
-from slstt.evaluation.compare import Comparison, compare, comparison_table
+from slstt.evaluation.compare import (
+    Comparison,
+    SpottingComparison,
+    compare,
+    compare_spotting,
+    comparison_table,
+    spotting_comparison_table,
+)
 from slstt.evaluation.run import EvaluatedRun, RunFolder, UnitRun, evaluate, read_any_run, result_tables
 from slstt.evaluation.spotting import (
     INTERVALS,
@@ -31,7 +38,8 @@ EXAMPLES = """\
   slstt-eval runs/cde --allow-partial     an unfinished run, labelled PARTIAL
   slstt-eval downloads/                   a folder that contains only a predictions.csv
   slstt-eval runs/seeds/                  a folder with one run per seed: mean, spread and pooled scores
-  slstt-eval spotted/casme_square         intervals of slstt-spot (intervals.csv, truth.csv): F1, STRS, timelines"""
+  slstt-eval spotted/casme_square         intervals of slstt-spot (intervals.csv, truth.csv): F1, STRS, timelines
+  slstt-eval spotted/own spotted/mdmd     two ways of spotting and their paired difference"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -137,43 +145,65 @@ def _partial(runs: Sequence[RunFolder], arguments: argparse.Namespace) -> int:
 
 
 def _evaluate_spotting(arguments: argparse.Namespace, alike: bool) -> int:
-    if len(arguments.runs) > 1:
-        what = "two folders of spotted intervals" if alike else "a run and a folder of spotted intervals"
-        raise ConfigError(f"{' and '.join(map(str, arguments.runs))}: {what} are not compared; name one")
+    if not alike:
+        what = "a run and a folder of spotted intervals are not compared; name one, or two of a kind"
+        raise ConfigError(f"{' and '.join(map(str, arguments.runs))}: {what}")
     if arguments.attention:
         raise ConfigError("--attention: spotted intervals have no network; leave it out")
-    spotted = read_spotted(arguments.runs[0])
-    metrics = evaluate_spotting(spotted, arguments.only_with_expressions)
-    folder, tables = spotted.folder, spotting_tables(metrics)
+    folders = [read_spotted(folder) for folder in arguments.runs]
+    if len(folders) == 2 and folders[0].folder.samefile(folders[1].folder):
+        raise ConfigError(f"{folders[0].folder}: the same folder twice; name two to compare")
+    found = [evaluate_spotting(spotted, arguments.only_with_expressions) for spotted in folders]
+    comparison = _compared_spotting(folders, arguments) if len(folders) == 2 else None
+    against = [] if comparison is None else [spotting_comparison_table(comparison)]
     if not arguments.check:
-        write_json(folder / "metrics.json", metrics)
+        for spotted, metrics in zip(folders, found, strict=True):
+            write_json(spotted.folder / "metrics.json", metrics)
+        if comparison is not None:
+            write_json(folders[0].folder / "comparison.json", comparison.as_dict())
     if arguments.json:
-        print(json.dumps(metrics, indent=2, ensure_ascii=True), flush=True)
+        value: Any = found[0] if comparison is None else {"runs": found, "comparison": comparison.as_dict()}
+        print(json.dumps(value, indent=2, ensure_ascii=True), flush=True)
     else:
-        _print_spotting(spotted, metrics, tables)
+        for spotted, metrics in zip(folders, found, strict=True):
+            _print_spotting(spotted, metrics)
+        _print_tables(against)
     if arguments.check:
-        names = ["metrics.json", "table.md", "table.tex", *([] if arguments.no_report else ["report.html", "figures/"])]
-        would = f"would be written to {printable(str(folder))}: {', '.join(names)}; nothing was (--check)"
-        print(would, file=sys.stderr)
+        names = ["metrics.json", "table.md", "table.tex", *(["comparison.json in the first"] if against else [])]
+        names += [] if arguments.no_report else ["report.html", "figures/"]
+        where = " and ".join(printable(str(spotted.folder)) for spotted in folders)
+        print(f"would be written to {where}: {', '.join(names)}; nothing was (--check)", file=sys.stderr)
         return 0
-    write_text(folder / "table.md", as_markdown(tables))
-    write_text(folder / "table.tex", as_latex(tables))
-    if not arguments.no_report:
-        from slstt.evaluation.spotting_report import write_spotting_report
+    for place, (spotted, metrics) in enumerate(zip(folders, found, strict=True)):
+        tables = [*spotting_tables(metrics), *(against if place == 0 else [])]
+        write_text(spotted.folder / "table.md", as_markdown(tables))
+        write_text(spotted.folder / "table.tex", as_latex(tables))
+        if not arguments.no_report:
+            from slstt.evaluation.spotting_report import write_spotting_report
 
-        page = write_spotting_report(spotted, metrics)
-        if not (arguments.json or arguments.quiet):
-            print(f"report: {page}\nfigures: {folder / 'figures'}", flush=True)
+            page = write_spotting_report(spotted, metrics, tables)
+            if not (arguments.json or arguments.quiet):
+                print(f"report: {page}\nfigures: {spotted.folder / 'figures'}", flush=True)
     return 0
 
 
-def _print_spotting(spotted: SpottedFolder, metrics: dict[str, Any], tables: Sequence[Table]) -> None:
+def _compared_spotting(folders: Sequence[SpottedFolder], arguments: argparse.Namespace) -> SpottingComparison:
+    names = (folders[0].folder.resolve().name, folders[1].folder.resolve().name)
+    if names[0] == names[1]:
+        names = (str(folders[0].folder), str(folders[1].folder))
+    videos = [
+        [video for video in spotted.videos if video.true or not arguments.only_with_expressions] for spotted in folders
+    ]
+    return compare_spotting(videos[0], videos[1], names, arguments.allow_partial)
+
+
+def _print_spotting(spotted: SpottedFolder, metrics: dict[str, Any]) -> None:
     print(f"{printable(str(spotted.folder))}: {spotting_title(metrics)}")
     print(
         f"{metrics['videos']} videos, {metrics['videos_without_expression']} of them without an expression, of "
         f"{metrics['subjects']} subjects; [95% interval: {metrics['bootstrap']['draws']:,} bootstrap draws of subjects]"
     )
-    _print_tables(tables)
+    _print_tables(spotting_tables(metrics))
     for warning in metrics["warnings"]:
         print(f"note: {printable(warning)}")
     print(flush=True)

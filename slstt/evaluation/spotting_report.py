@@ -13,8 +13,8 @@ from slstt.config.load import leaves
 from slstt.datasets.clips import KINDS
 from slstt.errors import printable
 from slstt.evaluation.intervals import GROUPS, LEAST_IOU, OTHER_IOUS, SpottedVideo, counts_of, of_kind, pair
-from slstt.evaluation.spotting import SpottedFolder, spotting_tables
-from slstt.evaluation.tables import short
+from slstt.evaluation.spotting import SpottedFolder
+from slstt.evaluation.tables import Table, short
 from slstt.files import write_text
 from slstt.pages import DARK, GREY, LIGHT, WARM
 
@@ -23,9 +23,12 @@ ROWS, MOST_VIDEOS = 20, 200
 
 
 def write_spotting_report(
-    spotted: SpottedFolder, metrics: Mapping[str, Any], formats: Sequence[str] = ("png", "pdf")
+    spotted: SpottedFolder,
+    metrics: Mapping[str, Any],
+    tables: Sequence[Table],
+    formats: Sequence[str] = ("png", "pdf"),
 ) -> Path:
-    """Write `report.html` into the folder and its figures into `figures/`; returns the page's path."""
+    """Write `report.html` with `tables` into the folder and its figures into `figures/`; returns the page's path."""
     videos = [video for video in spotted.videos if video.true or not metrics["invalid"]]
     shown = videos[:MOST_VIDEOS]
     folder = spotted.folder / "figures"
@@ -43,7 +46,7 @@ def write_spotting_report(
         "spotting.html",
         name=spotted.folder.resolve().name,
         metrics=metrics,
-        tables=spotting_tables(metrics),
+        tables=tables,
         drawings=drawings,
         timelines=timelines,
         shown=len(shown),

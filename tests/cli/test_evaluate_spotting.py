@@ -114,8 +114,48 @@ def test_damaged_tables_are_refused_with_their_place(
     assert not (folder / "metrics.json").exists()
 
 
+def test_two_ways_of_spotting_are_compared_on_the_same_videos(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Six subjects with two expressions each: the one finds all, the other the first of each and a false alarm."""
+    true = [VideoInterval(10, 30, "micro"), VideoInterval(100, 130, "micro"), VideoInterval(200, 300, "macro")]
+    for name, found in (("all", true), ("some", [true[0], VideoInterval(60, 70, "micro"), true[2]])):
+        write_spotted(
+            tmp_path / name, [SpottedVideo("d", f"s{n}", "v", tuple(true), tuple(found), 400, 30.0) for n in range(6)]
+        )
+    assert main([str(tmp_path / "all"), str(tmp_path / "some")]) == 0
+    assert "all minus some (6 videos, 6 subjects)" in capsys.readouterr().out
+    comparison = json.loads((tmp_path / "all" / "comparison.json").read_text())
+    assert comparison["difference"] == pytest.approx({"micro": 0.5, "macro": 0.0, "all": 1 / 3})
+    assert comparison["ci"]["micro"] == pytest.approx([0.5, 0.5])  # the same for every subject
+    assert (comparison["only_first"]["micro"], comparison["only_second"]["micro"]) == (6, 0)
+    assert "all minus some" in (tmp_path / "all" / "report.html").read_text()
+    assert "minus" not in (tmp_path / "some" / "table.md").read_text()
+    assert main([str(tmp_path / "some"), str(tmp_path / "all"), "--json", "--no-report", "--check"]) == 0
+    assert json.loads(capsys.readouterr().out)["comparison"]["difference"]["micro"] == pytest.approx(-0.5)
+
+
+def test_ways_of_spotting_on_other_videos_or_with_another_truth_are_not_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = SpottedVideo("d", "s1", "v", (VideoInterval(10, 30, "micro"),), (), 400, 30.0)
+    other = SpottedVideo("d", "s2", "v", (VideoInterval(10, 30, "micro"),), (), 400, 30.0)
+    moved = SpottedVideo("d", "s1", "v", (VideoInterval(11, 30, "micro"),), (), 400, 30.0)
+    for name, videos in (("a", [one]), ("b", [one, other]), ("c", [moved]), ("e", [other])):
+        write_spotted(tmp_path / name, videos)
+    paths = {name: str(tmp_path / name) for name in "abce"}
+    assert main([paths["a"], paths["b"], "--check"]) == 2
+    assert "d/s2/v is in b only" in capsys.readouterr().err
+    assert main([paths["a"], paths["b"], "--check", "--allow-partial"]) == 0
+    assert main([paths["a"], paths["c"], "--check"]) == 2
+    assert "'micro 10..30' in a and 'micro 11..30' in c" in capsys.readouterr().err
+    assert main([paths["a"], paths["e"], "--check", "--allow-partial"]) == 3
+    assert "no video in common" in capsys.readouterr().err
+
+
 def test_what_does_not_go_together_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(folder), str(folder)]) == 2
+    assert "the same folder twice" in capsys.readouterr().err
     assert main([str(folder), "--attention"]) == 2
     (folder / "truth.csv").unlink()
     assert main([str(folder)]) == 3
