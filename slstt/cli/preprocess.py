@@ -11,6 +11,7 @@ from slstt.datasets.clips import KINDS, of_kinds
 from slstt.errors import shortened
 
 if TYPE_CHECKING:
+    from slstt.datasets.clips import Release
     from slstt.preprocessing.run import PreprocessingResult
 
 DESCRIPTION = """\
@@ -30,7 +31,19 @@ Several data sets may share one --out. Every section.key is described in docs/pr
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = cli.parser("slstt-preprocess", DESCRIPTION, EXAMPLES)
-    parser.add_argument("--dataset", required=True, choices=DATASETS, help="name of the data set; docs/datasets.md")
+    add_inputs(parser, DATASETS)
+    parser.add_argument(
+        "--kinds",
+        choices=(*KINDS, "all"),
+        default="micro",
+        help="which expressions, where a data set has macro-expressions too (default: micro)",
+    )
+    return cli.run(parser, _run, argv)
+
+
+def add_inputs(parser: argparse.ArgumentParser, datasets: Collection[str]) -> None:
+    """The arguments of every command that makes flow of a data set's clips."""
+    parser.add_argument("--dataset", required=True, choices=datasets, help="name of the data set; docs/datasets.md")
     parser.add_argument(
         "--root",
         required=True,
@@ -48,19 +61,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--workers", type=int, metavar="N", help="number of processes (default: run.workers, or all cores)"
     )
-    parser.add_argument(
-        "--kinds",
-        choices=(*KINDS, "all"),
-        default="micro",
-        help="which expressions, where a data set has macro-expressions too (default: micro)",
-    )
     parser.add_argument("--retry", action="store_true", help="also try failed clips again that have not changed")
     parser.add_argument("--check", action="store_true", help="read everything, say what would be done, write nothing")
     parser.add_argument(
         "--config", type=cli.path, metavar="FILE", help="settings as YAML; docs/preprocessing.md has the defaults"
     )
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings that win over --config")
-    return cli.run(parser, _run, argv)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -84,17 +90,24 @@ def _run(arguments: argparse.Namespace) -> int:
 
         return check(release, config, arguments.out, landmarks, workers, arguments.quiet)
     if not arguments.quiet:
-        print(f"{release.layout}\n  frames: {release.root}\n  sheet:  {release.annotations or '(none)'}")
-        for remark in release.remarks:
-            if remark.action == "ignored" and not remark.subject:
-                print(f"  note:   {remark.reason}")
+        print_source(release)
     result = preprocess(release, config, arguments.out, landmarks, workers, arguments.quiet, arguments.retry)
     page = write_report(result, arguments.out)
-    _summary(result, arguments.out, page)
+    print_summary(result, arguments.out, page)
+    _print_next(result, arguments.out)
     return 1 if result.failures else 0
 
 
-def _summary(result: "PreprocessingResult", out: Path, page: Path) -> None:
+def print_source(release: "Release") -> None:
+    """What was found where."""
+    print(f"{release.layout}\n  frames: {release.root}\n  sheet:  {release.annotations or '(none)'}")
+    for remark in release.remarks:
+        if remark.action == "ignored" and not remark.subject:
+            print(f"  note:   {remark.reason}")
+
+
+def print_summary(result: "PreprocessingResult", out: Path, page: Path) -> None:
+    """How many clips have flow, and which failed."""
     clips = {remark.clip for remark in result.failures}
     flagged = {(remark.subject, remark.clip) for remark in result.flags}
     print(f"{len(result.clips)} clips have flow ({result.computed} computed now, {result.kept} kept) in {out / 'flow'}")
@@ -107,6 +120,9 @@ def _summary(result: "PreprocessingResult", out: Path, page: Path) -> None:
     if flagged:
         print(f"{len(flagged)} kept with a remark in {out / 'flags.csv'}")
     print(f"look at it: {page}")
+
+
+def _print_next(result: "PreprocessingResult", out: Path) -> None:
     if result.clips:
         dataset = result.release.dataset
         name, protocol = _protocol(dataset, {clip.emotion for clip in result.clips if clip.kind == "micro"})

@@ -10,11 +10,14 @@ ApexPolicy = Literal["spot", "middle", "fail"]
 """What becomes of an unusable apex: spotted, replaced by the middle of onset..offset, or the clip fails."""
 FrameSelection = Literal["apex", "uniform", "published"]
 InterpolationMethod = Literal["rife", "linear", "none"]
-FlowMethod = Literal["farneback", "dis"]
+FlowMethod = Literal["farneback", "dis", "tvl1"]
 SquarePlace = Literal["centred", "published"]
 Grey = Literal["standard", "swapped"]
 
 MOST_WORKERS = 1024
+NO_TVL1 = (
+    "this OpenCV has no TV-L1; pip uninstall opencv-python-headless, then pip install opencv-contrib-python-headless"
+)
 
 
 class Frames(Section):
@@ -99,7 +102,8 @@ class Flow(Section):
 
     method: FlowMethod = Field(
         default="dis",
-        description="`dis`: OpenCV's DIS, medium preset, which measures best; `farneback`: as published.",
+        description="`dis`: OpenCV's DIS, medium preset, which measures best; `farneback`: as published; `tvl1`: dual "
+        "TV-L1, as older flow maps have it (slow; needs opencv-contrib-python-headless).",
     )
     reference: Literal["onset", "consecutive"] = Field(
         default="onset",
@@ -110,6 +114,16 @@ class Flow(Section):
         description="How colour frames become grey: `standard` weights of red, green and blue (.299, .587, .114); "
         "`swapped`: red and blue exchanged, as in the published program.",
     )
+
+    @field_validator("method")
+    @classmethod
+    def _is_installed(cls, method: FlowMethod) -> FlowMethod:
+        if method == "tvl1":
+            import cv2  # here: only this method needs to know
+
+            if not hasattr(cv2, "optflow"):
+                raise ValueError(NO_TVL1)
+        return method
 
 
 class PreprocessRun(Section):

@@ -1,15 +1,18 @@
-"""Published onset-to-apex flow maps: one picture a clip, channels u, v and strain (as STSTNet and HTNet use them).
+"""Onset-to-apex flow maps: one picture a clip, channels u, v and strain (as STSTNet and HTNet use them).
 
-Two layouts: a folder of pictures with `labels.csv` (columns dataset, subject, clip, label), and the published tree
-`<left-out subject>/u_test/<0|1|2>/*.png`, whose `u_train` branches repeat the same pictures and are not read. Pictures
-are called `<subject>_<clip> .png`, with a blank before the dot.
+Two layouts, read and written: a folder of pictures with `labels.csv` (columns dataset, subject, clip, label), and the
+published tree `<left-out subject>/u_test/<0|1|2>/*.png`, whose `u_train` branches repeat the same pictures and are not
+read. Pictures are called `<subject>_<clip> .png`, with a blank before the dot.
 
 Each channel of each clip was min-max scaled to 0..255 before publication: scale and zero of the flow are lost. Centred
 to -1..1, mirroring is exact all the same: u changes its sign (255 - u in bytes), and u, v and strain are flipped.
+How the published maps were made is not known in full; what they tell is in docs/flow_maps.md.
 """
 
+import os
+import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +22,20 @@ import numpy as np
 from slstt.datasets import casme2, samm, smic
 from slstt.datasets.annotations import DataSet
 from slstt.errors import DataError
-from slstt.files import read_csv
+from slstt.files import read_csv, whole_file, write_csv
+from slstt.flow.encoding import min_max
+from slstt.flow.optical_flow import strain
 
 CLASSES = ("negative", "positive", "surprise")
 """The published class numbers 0, 1 and 2."""
 
 MapKey = tuple[str, str, str]
+COLUMNS = ("dataset", "subject", "clip", "label")
+"""Of labels.csv."""
+FOLDER = "norm_u_v_os"
+"""Where the pictures beside labels.csv lie, as published: normalised u, v and optical strain."""
+SIDE = 28
+"""Of the published maps, in pixels."""
 
 DEPTH = 3
 
@@ -116,6 +127,86 @@ def dataset_of(subject: str) -> DataSet:
     raise ValueError(f"'{subject}' is no subject of CASME II (sub01), SMIC (s01) or SAMM (006)")
 
 
+def picture_name(key: MapKey) -> str:
+    """What the picture of a clip is called, the blank before the dot included."""
+    _, subject, clip = key
+    return f"{subject}_{clip} .png"
+
+
+def draw(flow: np.ndarray, box: tuple[int, int, int, int] | None = None, side: int = SIDE) -> np.ndarray:
+    """The map (side, side, 3) uint8 of an onset-to-apex flow (2, H, W) in pixels: u, v and optical strain.
+
+    Strain is taken at the flow's own size; then `box` (left, top, right, bottom, in pixels; beyond the field its border
+    is repeated; None: the whole) is brought to side x side by area averaging, stretched where it is no square, and each
+    channel is scaled so that its least value is 0 and its greatest 255. A channel without any difference is 0.
+    """
+    flow = np.asarray(flow, np.float32)
+    fields = np.concatenate([flow, strain(flow)[None]])
+    left, top, right, bottom = box or (0, 0, fields.shape[2], fields.shape[1])
+    rows = np.clip(np.arange(top, bottom), 0, fields.shape[1] - 1)
+    columns = np.clip(np.arange(left, right), 0, fields.shape[2] - 1)
+    piece = np.ascontiguousarray(fields[:, rows[:, None], columns].transpose(1, 2, 0))
+    small = cv2.resize(piece, (side, side), interpolation=cv2.INTER_AREA)
+    scaled = min_max(small.transpose(2, 0, 1)[None, None])[0, 0].transpose(1, 2, 0)
+    return np.round(255 * scaled).astype(np.uint8)
+
+
+def write(root: Path, dataset: str, maps: Sequence[tuple[MapKey, str, np.ndarray]]) -> None:
+    """Replace the maps of `dataset` in `root`: labels.csv, and pictures in `FOLDER`; those of other data sets stay.
+
+    Each map is (key, class, picture (H, W, 3) uint8: u, v, strain). While pictures are written labels.csv has no line
+    of the data set, so a half-written folder is refused by `read`. Raises DataError where something there cannot be
+    read or written.
+    """
+    table = root / "labels.csv"
+    known = read_csv(table, COLUMNS) if table.exists() else []
+    others = [tuple(row[name] for name in COLUMNS) for row in known if row["dataset"] != dataset]
+    write_csv(table, COLUMNS, others)
+    wanted = {picture_name(key): picture for key, _, picture in maps}
+    for path in _pictures((root / FOLDER).glob("*")):
+        if path.name not in wanted and picture_key(path.name)[0] == dataset:
+            path.unlink()
+    for name, picture in wanted.items():
+        done, encoded = cv2.imencode(".png", picture[..., ::-1])  # OpenCV takes blue, green, red
+        assert done
+        with whole_file(root / FOLDER / name) as part:
+            part.write_bytes(encoded.tobytes())
+    write_csv(table, COLUMNS, sorted([*others, *((*key, label) for key, label, _ in maps)]))
+
+
+def write_tree(root: Path, tree: Path) -> int:
+    """Lay the maps in `root` (labels.csv and pictures) out as the published programs read them; returns the subjects.
+
+    `tree/<left-out subject>/u_test/<0|1|2>/` holds that subject's pictures, `u_train` all others'. Pictures are hard
+    links where the file system allows. What else such folders of `tree` held is removed. Raises DataError where
+    something cannot be read or written.
+    """
+    maps = read(root)
+    subjects = sorted({key[1] for key in maps.keys})
+    wanted = {
+        tree
+        / left_out
+        / ("u_test" if key[1] == left_out else "u_train")
+        / str(CLASSES.index(label))
+        / picture_name(key)
+        for left_out in subjects
+        for key, label in zip(maps.keys, maps.labels, strict=True)
+    }
+    try:
+        for path in tree.glob("*/u_t*/[012]/*.png"):
+            path.unlink()
+        for path in wanted:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            source = root / FOLDER / path.name
+            try:
+                os.link(source, path)
+            except OSError:  # another file system, or one without links
+                shutil.copyfile(source, path)
+    except OSError as error:
+        raise DataError(f"{tree}: cannot be written ({error.strerror}); free space or choose another folder") from error
+    return len(subjects)
+
+
 def _flat(root: Path, table: Path, problems: list[str]) -> Iterator[tuple[MapKey, str, Path]]:
     pictures: dict[MapKey, Path] = {}
     for path in _pictures(root.rglob("*")):
@@ -124,7 +215,7 @@ def _flat(root: Path, table: Path, problems: list[str]) -> Iterator[tuple[MapKey
                 problems.append(f"{path}: same clip as {pictures[key]}; keep one")
             pictures[key] = path
     labelled = set()
-    for number, row in enumerate(read_csv(table, ("dataset", "subject", "clip", "label"), one_line=True), start=2):
+    for number, row in enumerate(read_csv(table, COLUMNS, one_line=True), start=2):
         dataset, label = row["dataset"].strip().lower(), row["label"].strip().lower()
         try:
             told = dataset_of(row["subject"])

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 from numpy import ndarray
 
-from slstt.config.preprocess import FlowMethod, Grey
+from slstt.config.preprocess import NO_TVL1, FlowMethod, Grey
 from slstt.errors import ConfigError
 
 # Pyramid scale, levels, window, iterations, neighbourhood, its sigma, flags: the published preprocessing's values.
@@ -80,7 +80,7 @@ def _stacked(fields: Iterator[Field], frames: Frames) -> Flow:
 def flow_between(method: str) -> Pair:
     """The function from two grey frames (H, W) uint8 to the flow (H, W, 2) float32 from the first to the second.
 
-    Raises ConfigError for an unknown method.
+    Raises ConfigError for an unknown method, or one that this OpenCV does not have.
     """
     match method:
         case "farneback":
@@ -88,5 +88,11 @@ def flow_between(method: str) -> Pair:
         case "dis":
             estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
             return lambda a, b: estimator.calc(a, b, None)  # pyright: ignore
+        case "tvl1":
+            contrib = getattr(cv2, "optflow", None)
+            if contrib is None:
+                raise ConfigError(f"flow.method=tvl1: {NO_TVL1}")
+            duality = contrib.DualTVL1OpticalFlow_create()
+            return lambda a, b: duality.calc(a, b, None)
         case _:
             raise ConfigError(f"flow.method={method}: unknown; choose one of {', '.join(get_args(FlowMethod))}")

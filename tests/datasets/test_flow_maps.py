@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slstt.datasets.flow_maps import picture_key, read
+from slstt.datasets.flow_maps import draw, picture_key, read, write
+from slstt.datasets.flow_maps import write_tree as write_by_subject
 from slstt.errors import DataError
 
 ROWS = [
@@ -212,3 +213,54 @@ def test_the_published_maps(shared_data):
     assert np.median(maps.raw.min(axis=(1, 2))) < 30 and np.median(maps.raw.max(axis=(1, 2))) > 220
     # Strain is non-negative and mostly near nothing: its channel is darker than those of u and v.
     assert maps.raw[..., 2].mean() < maps.raw[..., 0].mean() and maps.raw[..., 2].mean() < maps.raw[..., 1].mean()
+
+
+def smooth_flow(seed: int = 0, shape=(90, 70)) -> np.ndarray:
+    noise = np.random.default_rng(seed).standard_normal((2, *shape)).astype(np.float32)
+    return np.stack([cv2.GaussianBlur(channel, (0, 0), 6) for channel in noise])
+
+
+def test_a_drawn_map_has_the_channels_of_the_published_ones():
+    """Of v = x / 10 u is flat and v a ramp in x; of u = y^2 / 20 strain is a ramp in y."""
+    y, x = np.mgrid[0:56, 0:56].astype(np.float32)
+    u, v, _ = np.moveaxis(draw(np.stack([0 * x, 0.1 * x])), 2, 0).astype(int)
+    assert not u.any()
+    np.testing.assert_array_equal(v, np.broadcast_to(np.round(np.arange(28) * 255 / 27), (28, 28)))
+    grown = draw(np.stack([0.05 * y**2, 0 * x]))[..., 2].astype(int)  # 0.1 y / sqrt(2)
+    np.testing.assert_allclose(grown[1:-1, 3], np.round(np.arange(28) * 255 / 27)[1:-1], atol=3)
+
+
+def test_a_mirrored_flow_gives_the_mirrored_map():
+    flow = smooth_flow()
+    mirrored = flow[:, :, ::-1] * np.array([-1, 1], np.float32)[:, None, None]
+    plain, other = draw(flow).astype(int), draw(mirrored).astype(int)[:, ::-1]
+    assert np.abs(255 - plain[..., 0] - other[..., 0]).max() <= 1  # rounding
+    assert np.abs(plain[..., 1:] - other[..., 1:]).max() <= 1
+
+
+def test_a_box_past_the_field_repeats_its_border():
+    flow = smooth_flow()
+    padded = np.pad(flow, ((0, 0), (8, 8), (8, 8)), mode="edge")
+    box = (-8, -8, 78, 98)
+    np.testing.assert_array_equal(draw(flow, box)[..., :2], draw(padded)[..., :2])
+    inner = draw(flow, (10, 20, 66, 76))  # as large as 2 x 28, so that means of four pixels are left
+    means = flow[:, 20:76, 10:66].reshape(2, 28, 2, 28, 2).mean((2, 4))
+    low, high = means.min((1, 2), keepdims=True), means.max((1, 2), keepdims=True)
+    np.testing.assert_allclose(inner[..., :2].transpose(2, 0, 1), 255 * (means - low) / (high - low), atol=0.51)
+
+
+def test_written_maps_are_read_back_and_replaced_by_data_set(tmp_path):
+    pictures = [draw(smooth_flow(seed)) for seed in range(5)]
+    maps = list(zip(KEYS, LABELS, pictures, strict=True))
+    for dataset in ("casme2", "samm", "smic"):
+        write(tmp_path, dataset, [one for one in maps if one[0][0] == dataset])
+    found = read(tmp_path)
+    assert (found.keys, found.labels) == (KEYS, LABELS)
+    np.testing.assert_array_equal(found.raw, np.stack(pictures))
+    assert (tmp_path / "norm_u_v_os" / "s20_s20_sur_05 .png").is_file()
+    tree = tmp_path.with_name("tree")
+    assert write_by_subject(tmp_path, tree) == 5
+    assert read(tree).keys == KEYS and len(list(tree.glob("*/u_train/*/*.png"))) == 5 * 4
+    write(tmp_path, "smic", [one for one in maps if one[0] == KEYS[3]])
+    assert read(tmp_path).keys == KEYS[:4]
+    assert write_by_subject(tmp_path, tree) == 4 and read(tree).keys == KEYS[:4]

@@ -49,6 +49,12 @@ def test_a_local_bulge_is_followed(texture, method):
     assert error.mean() < 0.15
 
 
+@pytest.mark.skipif(not hasattr(cv2, "optflow"), reason="needs opencv-contrib-python-headless")
+def test_tv_l1_measures_a_shift(texture):
+    field = onset_flow(np.stack([moved(texture, 0, 0), moved(texture, 1.0, -0.5)]), "tvl1")
+    np.testing.assert_allclose(field[0, :, CENTRE, CENTRE].mean(axis=(1, 2)), (1.0, -0.5), atol=0.1)
+
+
 def test_farneback_has_the_published_parameters(texture):
     a, b = moved(texture, 0, 0), moved(texture, 1, 1)
     direct = cv2.calcOpticalFlowFarneback(a, b, None, 0.5, 3, 15, 3, 5, 1.2, 0)
@@ -134,7 +140,7 @@ def test_strain_ignores_shifts_and_scales_with_motion(seed, u, v):
 
 
 def test_an_unknown_method_names_the_known_ones(texture):
-    with pytest.raises(ConfigError, match=r"flow\.method=lucas: unknown; choose one of farneback, dis$"):
+    with pytest.raises(ConfigError, match=r"flow\.method=lucas: unknown; choose one of farneback, dis, tvl1$"):
         onset_flow(np.stack([moved(texture, 0, 0)] * 2), "lucas")
 
 
