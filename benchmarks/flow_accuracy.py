@@ -40,13 +40,16 @@ NETWORK = 384
 FIELDS = 11
 
 
-def dis(preset: int, finest: int | None = None) -> Callable[[np.ndarray], np.ndarray]:
-    """DIS from the first frame (T+1, H, W, 3) to the others, like `onset_flow`, with a preset of OpenCV's."""
+def dis(preset: int, **changed: int) -> Callable[[np.ndarray], np.ndarray]:
+    """DIS from the first frame (T+1, H, W, 3) to the others, like `onset_flow`, with a preset of OpenCV's.
+
+    `changed` are settings of the estimator that differ from the preset, by OpenCV's names.
+    """
 
     def fields(frames: np.ndarray) -> np.ndarray:
         estimator = cv2.DISOpticalFlow.create(preset)
-        if finest is not None:
-            estimator.setFinestScale(finest)
+        for name, value in changed.items():
+            getattr(estimator, f"set{name}")(value)
         grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
         return np.stack([estimator.calc(grey[0], g, None).transpose(2, 0, 1) for g in grey[1:]])  # pyright: ignore
 
@@ -58,7 +61,8 @@ METHODS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "DIS ultrafast": dis(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST),
     "DIS fast": dis(cv2.DISOPTICAL_FLOW_PRESET_FAST),
     "DIS medium": dis(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM),
-    "DIS medium, finest scale 0": dis(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM, finest=0),
+    "DIS medium, finest scale 0": dis(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM, FinestScale=0),
+    "DIS medium, patches 4 apart": dis(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM, PatchStride=4),
 }
 REFERENCE = ("Farneback", "native")
 
