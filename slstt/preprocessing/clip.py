@@ -76,6 +76,8 @@ it passed 2.5 in all clips for 40 changed bytes of the JPEG, for a frame of anot
 pixels; in a third for one changed byte; in 19 % (DIS) and 7 % for a grey block of 64 pixels, too small for it."""
 OUTLIER_LENGTH = 1.0
 """Pixels of the cut; what is shorter may be noise."""
+SMALLEST_SIDE = 16
+"""Pixels of the frame: DIS needs 12, and in a smaller face there is no micro-expression to measure."""
 ALWAYS = frozenset({"version", "clip", "files", "landmarks", "crop.place"})
 """What has a say in every clip."""
 
@@ -465,9 +467,13 @@ def flow_outliers(flow: np.ndarray) -> list[int]:
 
 def _square(landmarks: np.ndarray, place: SquarePlace) -> Square:
     try:
-        return face_square(landmarks, place)
+        square = face_square(landmarks, place)
     except DataError as error:
         raise Unusable("no_square", f"{error}; give landmarks with --landmarks FILE") from error
+    if square[2] < SMALLEST_SIDE:
+        what = f"the face square is {square[2]} pixels wide, below {SMALLEST_SIDE}; give larger frames or other landmarks"
+        raise Unusable("no_square", what)
+    return square
 
 
 def _number(numbers: list[int], position: float) -> int | float:

@@ -458,6 +458,19 @@ def test_two_runs_at_once_into_one_folder_are_refused(
     assert "another slstt-preprocess is at work" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("side", "failures"), [(15, ["no_square"]), (16, [])])
+def test_a_face_too_small_to_measure_costs_its_own_clip(
+    release: Path, copied: Path, side: int, failures: list[str]
+) -> None:
+    releases, config = read_release("casme2", release), load_config(PreprocessConfig, None, QUICK)
+    clip = releases.clips[1]
+    tensors, about = read_whole(flow_path(copied, clip.key))
+    small = (tensors["landmarks"] - 160) * (side / about["square"][2]) + 160
+    result = preprocess(releases, config, copied, {clip.key: small}, quiet=True)
+    assert [remark.kind for remark in result.failures] == failures
+    assert result.kept == 3 and result.computed == 1 - len(failures)
+
+
 def test_odd_landmarks_are_flagged_against_the_subject(release: Path, tmp_path: Path) -> None:
     releases, config = read_release("casme2", release), load_config(PreprocessConfig, None, QUICK)
     first = releases.clips[0]
