@@ -471,7 +471,7 @@ def _square(landmarks: np.ndarray, place: SquarePlace) -> Square:
     except DataError as error:
         raise Unusable("no_square", f"{error}; give landmarks with --landmarks FILE") from error
     if square[2] < SMALLEST_SIDE:
-        what = f"the face square is {square[2]} pixels wide, below {SMALLEST_SIDE}; give larger frames or other landmarks"
+        what = f"the face square is {square[2]} pixels wide, below {SMALLEST_SIDE}; give larger frames or landmarks"
         raise Unusable("no_square", what)
     return square
 
