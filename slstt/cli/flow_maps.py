@@ -61,7 +61,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from slstt.preprocessing.run import preprocess, read_inputs, write_report
 
     problems = Problems()
-    for problem in _problems(arguments):
+    for problem in (*_problems(arguments), *_would_be_lost(arguments)):
         problems.add(ConfigError(problem))
     config, release, landmarks, workers = None, None, {}, 1
     with problems.collecting():
@@ -115,6 +115,19 @@ def _problems(arguments: argparse.Namespace) -> list[str]:
         tree, out = arguments.tree.absolute(), arguments.out.absolute()
         if tree == out or out in tree.parents:
             found.append(f"--tree {arguments.tree}: lies in --out, whose pictures would be there twice; name another")
+    return found
+
+
+def _would_be_lost(arguments: argparse.Namespace) -> list[str]:
+    """Maps that somebody else made, such as the published ones, are not written over."""
+    from slstt.datasets.flow_maps import FOLDER, foreign_files
+
+    out, tree, found = arguments.out, arguments.tree, []
+    if not (out / "manifest.json").exists() and any((out / name).exists() for name in ("labels.csv", FOLDER)):
+        found.append(f"--out {out}: holds flow maps that slstt-flow-maps did not make; name another folder")
+    if tree is not None and (others := foreign_files(out, tree)):
+        what = f"{len(others)} file(s) that are no maps of --out, such as {others[0].relative_to(tree)}"
+        found.append(f"--tree {tree}: holds {what}; name another folder, or delete this one")
     return found
 
 

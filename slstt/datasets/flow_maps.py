@@ -174,12 +174,22 @@ def write(root: Path, dataset: str, maps: Sequence[tuple[MapKey, str, np.ndarray
     write_csv(table, COLUMNS, sorted([*others, *((*key, label) for key, label, _ in maps)]))
 
 
+def foreign_files(root: Path, tree: Path) -> list[Path]:
+    """The files below `tree` that are not pictures of `root` byte by byte, so that `write_tree` would destroy them."""
+    return sorted(
+        path
+        for path in tree.rglob("*")
+        if path.is_file()
+        and not ((ours := root / FOLDER / path.name).is_file() and ours.read_bytes() == path.read_bytes())
+    )
+
+
 def write_tree(root: Path, tree: Path) -> int:
     """Lay the maps in `root` (labels.csv and pictures) out as the published programs read them; returns the subjects.
 
     `tree/<left-out subject>/u_test/<0|1|2>/` holds that subject's pictures, `u_train` all others'. Pictures are hard
-    links where the file system allows. What else such folders of `tree` held is removed. Raises DataError where
-    something cannot be read or written.
+    links where the file system allows. Other pictures in such folders of `tree` are removed: ask `foreign_files` first.
+    Raises DataError where something cannot be read or written.
     """
     maps = read(root)
     subjects = sorted({key[1] for key in maps.keys})

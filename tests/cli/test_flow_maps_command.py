@@ -1,5 +1,6 @@
 """`slstt-flow-maps`: clips of all three layouts become one folder of maps that the reader and the trainer take."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,6 +90,22 @@ def test_wrong_settings_are_told_at_once(
     for expected in ("--size 4: from 8", "lies in --out", "'frames.count': a flow map", "did you mean 'flow.method'"):
         assert expected in told
     assert not (tmp_path / "out").exists()
+
+
+def test_maps_that_others_made_are_not_written_over(
+    composite: Path, synthetic_release: Release, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--out and --tree as somebody has them who downloaded the published maps."""
+    out, tree = tmp_path / "published", tmp_path / "by_subject"
+    shutil.copytree(composite / "maps" / "norm_u_v_os", out / "norm_u_v_os")
+    shutil.copy(composite / "maps" / "labels.csv", out)
+    shutil.copytree(composite / "tree", tree)
+    before = {path: path.read_bytes() for folder in (out, tree) for path in folder.rglob("*") if path.is_file()}
+    assert main(words(synthetic_release, "casme2", out)) == 2
+    assert "did not make; name another folder" in capsys.readouterr().err
+    assert main(words(synthetic_release, "casme2", tmp_path / "new", "--tree", str(tree))) == 2
+    assert "are no maps of --out" in capsys.readouterr().err
+    assert {path: path.read_bytes() for folder in (out, tree) for path in folder.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.skipif(hasattr(cv2, "optflow"), reason="this OpenCV has TV-L1")
