@@ -24,6 +24,9 @@ FASTEST = 10_000.0
 FALLING = 0.2
 """Share of frames shown before the one before them: it is half where stamps tell the order of decoding, and next to
 nothing in a damaged video whose stamps are right."""
+FORMATS = tuple("mov matroska avi asf mpeg mpegts mpegvideo flv ogg gif nut ivf dv mxf rm h264 hevc mjpeg wtv".split())  # noqa: SIM905
+"""FFmpeg's names of the formats that are read: all hold their pictures themselves. A play list or a list of parts names
+other files and addresses, which FFmpeg would open in turn, whatever the file is called."""
 FIRST_PACKETS = 50
 """Packets decoded when a video is looked into, to see whether its time stamps are those of the frames."""
 
@@ -181,7 +184,9 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, av.VideoStream]]:
         raise DataError(f"{path}: empty file; restore it")
     try:
         # Absolute, for FFmpeg takes what stands before a colon for a protocol. Titles may be in any encoding.
-        container = av.open(str(path.absolute()), metadata_errors="replace")
+        container = av.open(
+            str(path.absolute()), metadata_errors="replace", container_options={"format_whitelist": ",".join(FORMATS)}
+        )
     except PermissionError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
     except FFmpegError as error:

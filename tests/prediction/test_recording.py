@@ -194,6 +194,22 @@ def test_what_holds_no_video_is_told_from_what_is_damaged(tmp_path: Path, capfd:
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1.0,\nother.ts\n#EXT-X-ENDLIST\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1.0,\nhttp://127.0.0.1:9/other.ts\n#EXT-X-ENDLIST\n",
+        "ffconcat version 1.0\nfile other.ts\n",
+    ],
+)
+def test_a_list_of_other_files_is_no_video_whatever_it_is_called(tmp_path: Path, text: str, capfd: Capture) -> None:
+    """FFmpeg would open the files and addresses it names: a video from a stranger could then show one's own files."""
+    write_video(tmp_path / "other.ts", [np.zeros((64, 64, 3), np.uint8)] * 20, 25)
+    (tmp_path / "clip.mp4").write_text(text)
+    with pytest.raises(DataError, match="not a readable video"):
+        open_recordings(tmp_path / "clip.mp4")
+
+
 def test_a_video_without_a_frame_rate_needs_one(tmp_path: Path) -> None:
     path = encode(tmp_path / "clip.mp4", [_picture(n) for n in range(COUNT)], codec="mpeg4")
     data = bytearray(path.read_bytes())
