@@ -37,7 +37,7 @@ from slstt.evaluation.predictions import read_predictions
 from slstt.evaluation.saliency import AttentionInput, attention_maps, saliency_maps
 from slstt.flow.flow_files import flow_path, write_flow
 from slstt.flow.interpolation import IFNet, Precision, Rife
-from slstt.models.baselines import NAMES
+from slstt.models.baselines import MAP_NETWORKS
 from slstt.models.model_file import SYNTHETIC, load_model, read_model_input
 from slstt.prediction.classify import find_classifier, logits
 from slstt.training.checkpoint import FoldState, make_optimizer
@@ -386,7 +386,7 @@ LINES = (
     Line("training step, activation checkpointing, batch in 2 pieces", step, TF32,
          asked={"words": ("model.checkpointing=true", "training.accumulate=2")}),
     Line("training step, last 2 blocks", step, TF32, {"words": ("encoder.trainable=last:2", "encoder.dropout=0.0")}),
-    *(Line(f"{name}: forward and backward", network_of_maps, FP32, {"name": name}) for name in NAMES),
+    *(Line(f"{name}: forward and backward", network_of_maps, FP32, {"name": name}) for name in MAP_NETWORKS),
     Line("frozen features, float32 without TF32", frozen, FP32),
     Line("frozen features, bfloat16", frozen, BF16, asked={"precision": "bf16"}),
     Line("a fold: averaged weights, inner selection, balanced loss", fold, TF32,

@@ -1,6 +1,7 @@
 """Which settings of `slstt-train` do not go together, each with the fix; `problems` lists them all."""
 
 from slstt.config.train import (
+    CLIP_NETWORKS,
     FLOW_MAP_NETWORKS,
     FLOW_MAP_PROTOCOLS,
     MOST_NUMBERS,
@@ -23,10 +24,17 @@ def _classifier_problems(classifier: ClassifierSettings, model: Model, encoder: 
         found.append("'classifier.start': pretrained needs classifier.name: slstt and model.pretrained; leave it out")
     if classifier.inner and name != "committee":
         found.append("'classifier.inner' is for classifier.name=committee alone; leave it out")
-    if name in ("pretrained", "committee", *FLOW_MAP_NETWORKS) and encoder.trainable != "all":
+    if name in ("pretrained", "committee", *FLOW_MAP_NETWORKS, *CLIP_NETWORKS) and encoder.trainable != "all":
         found.append(f"'encoder.trainable': {encoder.trainable} means nothing to classifier.name={name}; leave it out")
     if name in ("committee", *FLOW_MAP_NETWORKS) and model.pretrained is not None:
         found.append(f"'model.pretrained': {name} has no SLSTT encoder to load it into; leave it out")
+    weights = model.pretrained or ""
+    for network, prefix in CLIP_NETWORKS.items():
+        if name != network and weights.startswith(prefix):
+            found.append(f"'model.pretrained': {weights} is for classifier.name={network}")
+    if name in CLIP_NETWORKS and (weights == "imagenet" or weights.startswith("ViT_")):
+        known = f"{CLIP_NETWORKS[name]}Weights.DEFAULT or a file"
+        found.append(f"'model.pretrained': {weights} is for SLSTT; {name} takes {known}")
     if name.startswith("svm") and encoder.dropout:
         found.append("'encoder.dropout': an SVM learns from features computed once; leave it out")
     if name.startswith("svm") and encoder.trainable not in ("all", "none"):
@@ -114,6 +122,8 @@ def problems(settings: TrainConfig) -> list[str]:
         found.append(f"'data.normalize': {data.normalize}, but the committee wants normalised maps; set it to map")
     if settings.classifier.name in ("committee", *FLOW_MAP_NETWORKS) and data.kind != "flow_maps":
         found.append(f"'classifier.name': {settings.classifier.name} takes maps of one frame; use data.kind: flow_maps")
+    if settings.classifier.name in CLIP_NETWORKS and data.kind != "cache":
+        found.append(f"'classifier.name': {settings.classifier.name} takes clips of frames; use data.kind: cache")
     if settings.classifier.name != "slstt":
         if settings.run.save_models or settings.selection.method == "inner":
             found.append(

@@ -14,6 +14,8 @@ Encoding = Literal["uv_magnitude", "uv_strain", "hsv_frame", "hsv_clip"]
 
 FLOW_MAP_NETWORKS = ("ststnet", "off_apexnet", "sssnet", "htnet")
 """Values of classifier.name: networks that others published for flow maps."""
+CLIP_NETWORKS = {"r3d_18": "R3D_18_", "resnet18": "ResNet18_"}
+"""Values of classifier.name: torchvision's networks, for clips; and how the names of their weights begin."""
 MOST_PARAMETERS = 2e9
 MOST_TOKENS = 128**2
 MOST_NUMBERS = 1e9  # in the pictures of one batch, per frame; 4 GB
@@ -135,7 +137,8 @@ class Model(Section):
         default=None,
         description="Encoder weights to start from: `synthetic`, `synthetic_displaced`, `synthetic_clip` "
         "(come with slstt: one flow map, one flow map cut anyhow, clips of frames), `imagenet`, a torchvision name, "
-        "a file, or null for random ones.",
+        "a file, or null for random ones. `r3d_18` and `resnet18` take R3D_18_Weights.KINETICS400_V1, "
+        "ResNet18_Weights.IMAGENET1K_V1, or a file.",
     )
 
     @model_validator(mode="after")
@@ -185,11 +188,22 @@ class ClassifierSettings(Section):
     """What classifies: SLSTT, or what it is compared with, on the same folds."""
 
     name: Literal[
-        "slstt", "pretrained", "ststnet", "off_apexnet", "sssnet", "htnet", "svm_linear", "svm_rbf", "committee"
+        "slstt",
+        "pretrained",
+        "ststnet",
+        "off_apexnet",
+        "sssnet",
+        "htnet",
+        "r3d_18",
+        "resnet18",
+        "svm_linear",
+        "svm_rbf",
+        "committee",
     ] = Field(
         default="slstt",
         description="`slstt`; `pretrained`: the classifier inside model.pretrained, nothing is learned (zero-shot); "
-        "`ststnet`, `off_apexnet`, `sssnet`, `htnet`: the published networks for flow maps; `svm_*`: a support vector "
+        "`ststnet`, `off_apexnet`, `sssnet`, `htnet`: the published networks for flow maps; `r3d_18`, `resnet18`: "
+        "torchvision's networks, on the whole clip and on each of its frames; `svm_*`: a support vector "
         "machine on the pictures' numbers, or on the frozen encoder's features where encoder.trainable is none; "
         "`committee`: discriminant analysis and two support vector machines on flow maps.",
     )

@@ -1,11 +1,11 @@
-"""The networks that people compare against on onset-to-apex flow maps.
+"""The networks that people compare against: four on onset-to-apex flow maps, two on clips of flow.
 
-Written from what their papers, authors and readers say of them; each class names its sources. Both take what SLSTT
-takes, clips (B, 1, 3, H, W) of one frame with channels u, v, strain.
+Those on maps are written from what their papers, authors and readers say of them; each class names its sources. All
+take what SLSTT takes: clips (B, T, 3, H, W), the first four of one frame with channels u, v, strain.
 
 ReLU comes after max pooling where nothing stands between them: the same numbers and gradients from fewer pixels.
 
-Shapes in this file: B clips, H x W pixels, K classes.
+Shapes in this file: B clips, T frames, H x W pixels, K classes.
 """
 
 from itertools import pairwise
@@ -15,9 +15,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from slstt.errors import ConfigError
+from slstt.errors import ConfigError, WeightsError, listed
 
-NAMES = ("ststnet", "off_apexnet", "sssnet", "htnet")
+MAP_NETWORKS = ("ststnet", "off_apexnet", "sssnet", "htnet")
+CLIP_NETWORKS = ("r3d_18", "resnet18")
+NAMES = (*MAP_NETWORKS, *CLIP_NETWORKS)
 
 
 class STSTNet(nn.Module):
@@ -214,6 +216,67 @@ class HTNet(nn.Module):
         return self.classifier(self.norm(found.flatten(2).mean(2)))
 
 
+class R3D18(nn.Module):
+    """r3d_18 (Tran et al., CVPR 2018, arXiv 1711.11248): 18 layers of 3D convolutions, torchvision's own network.
+
+    It takes the whole clip of onset-referenced flow as it would take a video, three channels a frame.
+    """
+
+    def __init__(self, classes: int = 3) -> None:
+        from torchvision.models.video import r3d_18  # here: only who trains it needs it
+
+        super().__init__()
+        self.network = r3d_18(num_classes=classes)
+
+    def forward(self, x: Float[Tensor, "B T 3 H W"]) -> Float[Tensor, "B K"]:
+        """Clips (B, T, 3, H, W) -> (B, 512, T / 8, H / 16, W / 16), their mean -> logits (B, K)."""
+        return self.network(x.transpose(1, 2))
+
+
+class FrameResNet18(nn.Module):
+    """ResNet-18 (He et al., CVPR 2016, arXiv 1512.03385) on several flows of a clip, torchvision's own network.
+
+    Each frame's flow from the onset passes the same network; the mean of their 512 numbers is classified. With frames
+    chosen around the apex (`frames.selection: apex`) these are several onset-to-near-apex flows.
+    """
+
+    def __init__(self, classes: int = 3) -> None:
+        from torchvision.models import resnet18
+
+        super().__init__()
+        self.network = resnet18(num_classes=classes)
+
+    def forward(self, x: Float[Tensor, "B T 3 H W"]) -> Float[Tensor, "B K"]:
+        """Clips (B, T, 3, H, W) -> logits of each frame (B * T, K) -> their mean (B, K)."""
+        return self.network(x.flatten(0, 1)).unflatten(0, x.shape[:2]).mean(1)  # the last layer is linear
+
+
+def load_pretrained(model: nn.Module, source: str) -> None:
+    """Fill all of a `CLIP_NETWORKS` model but its last layer from `source`: a torchvision name or a file of its own.
+
+    Such names are R3D_18_Weights.KINETICS400_V1 and ResNet18_Weights.IMAGENET1K_V1. Raises WeightsError where the
+    weights are missing, damaged or of another network; the model is then unchanged.
+    """
+    from slstt.models.model_file import find_weights
+    from slstt.models.weight_files import read_weights
+
+    assert isinstance(model, R3D18 | FrameResNet18)  # config/combinations.py: no other takes weights
+    state, _ = read_weights(find_weights(source))
+    own = {name: value for name, value in model.network.state_dict().items() if not name.startswith("fc.")}
+    # Older files do not count the batches that a norm has seen; the number says nothing here.
+    wrong = [
+        name
+        for name, value in own.items()
+        if not name.endswith("num_batches_tracked") and (name not in state or state[name].shape != value.shape)
+    ]
+    if wrong:
+        kind = "r3d_18" if isinstance(model, R3D18) else "resnet18"
+        raise WeightsError(
+            f"{source}: not weights of torchvision's {kind} ({listed(wrong, 2)} missing or of other size)"
+        )
+    model.network.load_state_dict({name: state[name] for name in own if name in state}, strict=False)
+
+
 def baseline(name: str, image_size: int, classes: int) -> nn.Module:
     """The network called `name`. Raises ConfigError for a name that is none of `NAMES`."""
     match name:
@@ -225,4 +288,8 @@ def baseline(name: str, image_size: int, classes: int) -> nn.Module:
             return SSSNet(classes)
         case "htnet":
             return HTNet(image_size, classes)
+        case "r3d_18":
+            return R3D18(classes)
+        case "resnet18":
+            return FrameResNet18(classes)
     raise ConfigError(f"model.name: '{name}' is unknown; choose {', '.join(NAMES[:-1])} or {NAMES[-1]}")

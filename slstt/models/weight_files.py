@@ -216,7 +216,7 @@ def _models() -> Any:
 def torchvision_weights(source: str | Path) -> Any | None:
     """torchvision's entry for `source`, None where `source` is a file. Raises WeightsError for an unknown name."""
     name = IMAGENET if str(source) == "imagenet" else str(source)
-    if not name.startswith("ViT_"):
+    if not name.startswith(("ViT_", "R3D_18_", "ResNet18_")):
         return None
     try:
         return _models().get_weight(name)

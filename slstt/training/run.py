@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from slstt import workers
-from slstt.config.train import TrainConfig, roots
+from slstt.config.train import CLIP_NETWORKS, TrainConfig, roots
 from slstt.datasets.protocols import PROTOCOLS
 from slstt.errors import ConfigError, DataError
 from slstt.evaluation.metrics import confusion, summary, uf1_of
@@ -310,6 +310,9 @@ def train(
     if not quiet:
         for line in protocol_lines(data, settings.data.protocol):
             print(f"protocol {settings.data.protocol}: {line}", file=sys.stderr)
+        if (name := settings.classifier.name) in CLIP_NETWORKS and settings.model.pretrained is None:
+            known = f"model.pretrained={CLIP_NETWORKS[name]}Weights.DEFAULT"
+            print(f"{name} begins with random weights; {known} takes those that torchvision learned", file=sys.stderr)
     partial = wanted is not None or shard is not None
     device = device_of(settings)
     with ExitStack() as stack:

@@ -171,7 +171,10 @@ def make_model(settings: TrainConfig, classes: int) -> nn.Module:
     name, source = settings.classifier.name, settings.model.pretrained
     if name in baselines.NAMES:
         torch.manual_seed(seed_of(settings.run.seed, "weights"))
-        return baselines.baseline(name, settings.model.image_size, classes)
+        network = baselines.baseline(name, settings.model.image_size, classes)
+        if source is not None:
+            baselines.load_pretrained(network, source)
+        return network
     if name == "pretrained" and source is not None:
         from slstt.models.model_file import find_weights, load_model
 

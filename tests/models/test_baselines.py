@@ -1,9 +1,13 @@
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torchvision.models import resnet18
+from torchvision.models.video import r3d_18
 
-from slstt.errors import ConfigError
-from slstt.models.baselines import HTNet, OFFApexNet, SSSNet, STSTNet, baseline
+from slstt.errors import ConfigError, WeightsError
+from slstt.models.baselines import HTNet, OFFApexNet, SSSNet, STSTNet, baseline, load_pretrained
 
 
 def test_ststnet_has_the_paper_s_sizes() -> None:
@@ -123,8 +127,38 @@ def test_small_networks_learn_ten_maps_by_heart(name: str) -> None:
     assert torch.equal(model.eval()(x).argmax(1), y)
 
 
+@pytest.mark.parametrize(("name", "theirs"), [("r3d_18", r3d_18), ("resnet18", resnet18)])
+def test_networks_on_clips_are_torchvision_s_with_another_last_layer(name: str, theirs, tmp_path: Path) -> None:
+    """Their file with 400 classes fills all but that layer; a clip's answer is then what theirs gives."""
+    torch.manual_seed(0)
+    known = theirs(num_classes=400).eval()
+    torch.save(known.state_dict(), tmp_path / "learned.pth")
+    model = baseline(name, 32, 3).eval()
+    load_pretrained(model, str(tmp_path / "learned.pth"))
+    last: torch.nn.Linear = model.network.fc  # type: ignore[union-attr]
+    assert last.weight.shape == (3, 512)
+    known.fc = last
+    x = torch.randn(2, 4, 3, 32, 32)
+    with torch.no_grad():
+        frames = torch.stack([known(x[:, t]) for t in range(4)], dim=1) if name == "resnet18" else None
+        expected = known(x.transpose(1, 2)) if frames is None else frames.mean(1)
+        torch.testing.assert_close(model(x), expected, rtol=1e-4, atol=1e-5)
+        in_another_order = (model(x.flip(1)) - model(x)).abs().max()
+    assert in_another_order > 1e-3 if name == "r3d_18" else in_another_order < 1e-5
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    torch.save(resnet18(num_classes=3).state_dict(), tmp_path / "resnet.pth")
+    model = baseline("r3d_18", 32, 3)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    for source in (str(tmp_path / "resnet.pth"), "synthetic"):
+        with pytest.raises(WeightsError, match="not weights of torchvision's r3d_18"):
+            load_pretrained(model, source)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
 def test_wrong_names_and_sizes_are_refused() -> None:
-    with pytest.raises(ConfigError, match="sssnet or htnet"):
+    with pytest.raises(ConfigError, match="r3d_18 or resnet18"):
         baseline("alexnet", 28, 3)
     for name in ("ststnet", "off_apexnet"):
         with pytest.raises(ConfigError, match="too small"):

@@ -27,7 +27,7 @@ def other_subject(data: FlowData, fold: Fold) -> FlowData:
     generator = torch.Generator().manual_seed(5)
     held = dict(data.held)
     for index in fold.test[1:]:
-        held[index] = torch.rand(held[index].shape, generator=generator) * 2 - 1
+        held[index] = torch.rand(data.clip(index).shape, generator=generator) * 2 - 1
     labels = tuple((label + 1) % 3 if i in fold.test else label for i, label in enumerate(data.labels))
     prints = tuple(f"other {i}" if i in fold.test[1:] else known for i, known in enumerate(data.fingerprints))
     return replace(data, held=held, labels=labels, fingerprints=prints, sums={})
@@ -64,8 +64,17 @@ def trained(settings: TrainConfig, data: FlowData, fold: Fold, folder: Path) -> 
     ],
 )
 def test_another_test_subject_changes_no_weight(config: str, more: tuple[str, ...], maps: Path, tmp_path: Path) -> None:
-    words = [f"data.root={maps}", "data.protocol=smic_sde", *more]
-    settings = load_config(TrainConfig, CONFIGS / f"{config}.yaml", words)
+    check(CONFIGS / f"{config}.yaml", maps, more, tmp_path)
+
+
+@pytest.mark.parametrize("network", [pytest.param("r3d_18", marks=pytest.mark.slow), "resnet18"])
+def test_nor_of_networks_on_clips(network: str, flow_root: Path, tmp_path: Path) -> None:
+    more = ("model.image_size=16", "training.epochs=1", "training.warmup_epochs=0", "run.peek=true")
+    check(CONFIGS.parent / "clips" / f"{network}.yaml", flow_root, (*more, "data.normalize=train"), tmp_path)
+
+
+def check(config: Path, root: Path, more: tuple[str, ...], tmp_path: Path) -> None:
+    settings = load_config(TrainConfig, config, [f"data.root={root}", "data.protocol=smic_sde", *more])
     data = read_data(settings.data, settings.model.image_size)
     fold = make_folds(settings, data)[0]
     first = trained(settings, data, fold, tmp_path / "first")

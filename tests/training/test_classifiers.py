@@ -156,6 +156,11 @@ def test_what_does_not_go_together_is_refused(maps: Path, tmp_path: Path, capsys
     assert run("ststnet.yaml", maps, tmp_path / "run", "data.kind=cache", "model.pretrained=x") == 2
     error = capsys.readouterr().err
     assert "takes maps of one frame" in error and "no SLSTT encoder" in error
+    assert run("ststnet.yaml", maps, tmp_path / "run", "classifier.name=r3d_18", "model.pretrained=imagenet") == 2
+    error = capsys.readouterr().err
+    assert "takes clips of frames" in error and "R3D_18_Weights.DEFAULT" in error
+    assert run("slstt.yaml", maps, tmp_path / "run", "model.pretrained=R3D_18_Weights.DEFAULT") == 2
+    assert "is for classifier.name=r3d_18" in capsys.readouterr().err
     assert run("svm_rbf.yaml", maps, tmp_path / "run", "classifier.name=pretrained") == 2
     assert "needs model.pretrained" in capsys.readouterr().err
     save_model(SLSTT(28, 28, 16, 1, 2, classes=5, aggregator="mean"), tmp_path / "five.safetensors")
