@@ -19,8 +19,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
 from slstt.datasets.flow_maps import CLASSES, FlowMaps, read
+from slstt.flow.encoding import normalize_each
 
 CHANNELS = ("u", "v", "strain")
 RATIOS = np.geomspace(0.4, 2.5, 19)
@@ -60,9 +62,8 @@ def strain_lines(maps: FlowMaps) -> list[str]:
 
 def class_motion(maps: FlowMaps, label: str, side: int) -> np.ndarray:
     """(2, side, side): the mean u and v of the class."""
-    chosen = maps.maps[[i for i, found in enumerate(maps.labels) if found == label]][:, :2]
-    middle = np.median(chosen, axis=(2, 3), keepdims=True)
-    mean = ((chosen - middle) / chosen.std(axis=(2, 3), keepdims=True).clip(1e-6)).mean(axis=0)
+    chosen = [i for i, found in enumerate(maps.labels) if found == label]
+    mean = normalize_each(torch.from_numpy(maps.maps[chosen])[:, None])[:, 0, :2].mean(0).numpy()
     return np.stack([cv2.resize(channel, (side, side), interpolation=cv2.INTER_AREA) for channel in mean])
 
 

@@ -1,4 +1,7 @@
-"""`scripts/leaderboard.py`: one row trained by the real command, and a table of what is finished."""
+"""`scripts/leaderboard.py`: one row trained by the real command, and a table of what is finished.
+
+`scripts/where_rows_fail.py`: what rows with planted errors get wrong.
+"""
 
 import runpy
 from pathlib import Path
@@ -7,6 +10,11 @@ import cv2
 import numpy as np
 import pytest
 from simulated_runs import predictions, run_folder
+
+from slstt.config.pretrain import Fields
+from slstt.datasets.flow_maps import CLASSES, read, write
+from slstt.datasets.synthetic.flow_fields import PUBLISHED_CROP, draw
+from slstt.evaluation.predictions import Predictions, write_predictions
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "leaderboard.py"
 
@@ -53,3 +61,40 @@ def test_the_table_shows_what_is_finished(leaderboard, tmp_path: Path, capsys: p
     assert rows["slstt"][1] == "2" and "±" in rows["slstt"][2] and rows["slstt"][8].startswith("+")
     assert float(rows["slstt"][9]) > 0.3  # peeking, from peek.csv
     assert rows["mean_svm_linear_frozen_rbf_slstt"][1] == "2" and rows["svm_linear"][8] == ""
+
+
+def test_clips_that_all_rows_miss_are_found_with_what_they_look_like(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Positive clips of one subject are drawn as surprise; both rows take them for it, and each errs once alone."""
+    emotions = ["positive"] * 6 + ["negative"] * 6 + ["surprise"] * 9
+    drawn = draw(Fields(crop=PUBLISHED_CROP), 900, seed=0, emotions=CLASSES, scaled=True)
+    pools = {name: iter(np.flatnonzero(drawn.emotions == place)) for place, name in enumerate(CLASSES)}
+    maps = []
+    for number, emotion in enumerate(emotions):
+        map = drawn.maps[next(pools[emotion]), 0].transpose(1, 2, 0)
+        label = "positive" if number >= 18 else emotion
+        subject = "s09" if number >= 18 else f"s{number % 3 + 1:02}"
+        name = f"{subject}_{label[: 3 if label == 'surprise' else 2]}_{number + 1:02}"
+        maps.append((("smic", subject, name), label, np.round(255 * map).astype(np.uint8)))
+    write(tmp_path / "maps", "smic", maps)
+    found = read(tmp_path / "maps")
+    for row, alone in (("svm_linear", 0), ("slstt", 1)):
+        guesses = [
+            "surprise" if key[1] == "s09" else label for key, label in zip(found.keys, found.labels, strict=True)
+        ]
+        guesses[alone] = next(name for name in CLASSES if name != guesses[alone])
+        sure = np.array([[float(name == guess) for name in CLASSES] for guess in guesses])
+        (tmp_path / "out" / row / "seed0").mkdir(parents=True)
+        written = Predictions(CLASSES, found.keys, found.labels, tuple(guesses), sure)
+        write_predictions(tmp_path / "out" / row / "seed0" / "predictions.csv", written)
+    script = runpy.run_path(str(SCRIPT.with_name("where_rows_fail.py")))
+    words = ["--maps", str(tmp_path / "maps"), "--out", str(tmp_path / "out"), "--names", "svm_linear", "slstt"]
+    assert script["main"]([*words, "--picture", str(tmp_path / "picture.png")]) == 0
+    told = capsys.readouterr().out
+    assert "all rows right: 16 of 21 clips; all wrong: 3" in told
+    assert "| positive | surprise | 3 |" in told and "| smic/s09 | 3 | 1.00 | 3 |" in told
+    line = next(line for line in told.splitlines() if line.startswith("| positive | missed by all rows | 3 |"))
+    own, other = (float(cell) for cell in line.split("|")[4:6])
+    assert other > own + 0.2
+    assert cv2.imread(str(tmp_path / "picture.png")).shape[0] > 100
