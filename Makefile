@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all check install clean
+.PHONY: demo test test-all check release-check install clean
 
 install: .venv/.installed
 .venv/.installed: pyproject.toml
@@ -27,6 +27,10 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+release-check: install
+	$(BIN)/python -m pip install --quiet build twine uv
+	$(BIN)/python scripts/release_check.py --dist dist
 
 clean:
 	rm -rf .venv demo
