@@ -120,9 +120,10 @@ def translate(state: Mapping[str, Tensor], naming: str) -> tuple[dict[str, Tenso
 
 
 # Training scripts like to keep a best score as a numpy number beside the weights; these three let such a file in.
+_SCALAR = (np._core if hasattr(np, "_core") else np.core).multiarray.scalar  # type: ignore[attr-defined]
 _NUMPY_NUMBERS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-    (np._core.multiarray.scalar, "numpy.core.multiarray.scalar"),  # type: ignore[attr-defined]
-    np._core.multiarray.scalar,  # type: ignore[attr-defined]
+    (_SCALAR, "numpy.core.multiarray.scalar"),  # as numpy 1 wrote it, and numpy 2
+    (_SCALAR, "numpy._core.multiarray.scalar"),
     np.dtype,
     *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8")),
 ]
