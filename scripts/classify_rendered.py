@@ -36,7 +36,7 @@ def main() -> None:
         apexes = {row["clip"]: int(row["apex"]) for row in csv.DictReader(stream)}
     classifier, detector, rife = find_classifier(a.weights), LandmarkDetector(), cache(Rife.load)
     config = read_settings(classifier, a.overrides)[0].preprocessing
-    true, predicted = [], []
+    true, predicted, none = [], [], 0
     for clip in read_release("smic", root, None).clips:
         numbers = list(clip.frames)
 
@@ -50,11 +50,15 @@ def main() -> None:
         ((_, made),) = interval_flows(_frames(clip), motion, [interval], classifier.crop, config, rife)
         if not isinstance(made, IntervalFlow):
             raise SystemExit(f"{clip.name}: {made}")
-        answer = int(classifier.probabilities([torch.from_numpy(made.flow)])[0].argmax())
+        flow = torch.from_numpy(made.flow)
+        answer = int(classifier.probabilities([flow])[0].argmax())
+        none += (classifier.readings([flow])[0].none or 0.0) >= 0.5
         true.append(clip.emotion)
         predicted.append(classifier.wanted.classes[answer])
     accuracy = np.mean([t == p for t, p in zip(true, predicted, strict=True)])
     print(f"{len(true)} clips: accuracy {accuracy:.3f}, UF1 {uf1(true, predicted, classifier.wanted.classes):.3f}")
+    if classifier.tells_none:
+        print(f"taken for no expression: {none}")
 
 
 def _frames(clip: Clip) -> IntervalFrames:

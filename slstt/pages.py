@@ -1,6 +1,7 @@
 """One style for all pages and figures: one template environment, one style sheet, one figure style.
 
-A page needs no other file: pictures stand in it as `data:` URIs (images.py), and there is no script.
+A page needs no other file: pictures stand in it as `data:` URIs (images.py). The one page with a video beside it has a
+few lines of script, which make the video jump; without them its links lead to the intervals all the same.
 """
 
 import io

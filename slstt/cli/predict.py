@@ -223,7 +223,8 @@ def _say(result: "PredictionResult", place: Path, kept: bool) -> None:
     for number, one in enumerate(result.found[:20], start=1):
         begin, _, end = one.seconds
         named = f"{one.label} {max(one.probabilities):.2f}" if one.label else "not classified"
-        print(f"  {number}: {begin:.3f} to {end:.3f} s  {named}")
+        doubt = f"  (no expression {one.none:.2f})" if one.unlikely else ""
+        print(f"  {number}: {begin:.3f} to {end:.3f} s  {named}{doubt}")
     if len(result.found) > 20:
         print(f"  ... and {len(result.found) - 20} more in {place / 'predictions.csv'}")
     for remark in result.remarks:

@@ -51,6 +51,16 @@ class Fields(Section):
         default=(0.6, 1.0),
         description="Flow programs underestimate: factor on each field, less where skin has little texture.",
     )
+    none: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of fields that are no expression (speech, chewing, blinks, gaze, head, light, motion "
+        "anywhere); above 0 the network learns to tell them.",
+    )
+    background: float = Field(
+        default=0.0, ge=0, le=100, description="Deviation of the shift of what lies behind the face, against it."
+    )
     place: float = Field(default=0.05, ge=0, le=100, description="Deviation of the face's place and size in the crop.")
     shape: float = Field(default=0.04, ge=0, le=100, description="Deviation of where on a face a unit pulls.")
     spread: Range = Field(default=(0.85, 1.25), description="How wide a pull reaches against the table.")
@@ -67,6 +77,9 @@ class Learning(Section):
     label_smoothing: float = Field(default=0.1, ge=0, lt=1, description="Of the emotion's target.")
     units: float = Field(default=1.0, ge=0, le=1e6, description="Weight of the units' binary cross entropy.")
     emotion: float = Field(default=1.0, ge=0, le=1e6, description="Weight of the emotion's cross entropy.")
+    none: float = Field(
+        default=1.0, ge=0, le=1e6, description="Weight of the cross entropy of expression or none (`fields.none`)."
+    )
     clip_norm: float = Field(default=1.0, gt=0, le=1e9, description="Largest length of the whole gradient.")
     average: float = Field(
         default=0.998, gt=0, lt=1, description="Decay of the averaged weights, which are the result."

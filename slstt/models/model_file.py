@@ -19,6 +19,7 @@ from torch import Tensor
 from slstt.errors import WeightsError, listed
 from slstt.files import whole_file
 from slstt.flow.encoding import ENCODINGS
+from slstt.models.readout import PREFIX, Readout, without_readout
 from slstt.models.slstt import SLSTT
 from slstt.models.vit import resample_positions
 from slstt.models.weight_files import (
@@ -229,10 +230,18 @@ def load_released_slstt(
     return _build(path, arguments, ours, surplus)
 
 
-def save_model(model: SLSTT, path: str | Path, extra: Mapping[str, str] | None = None) -> None:
-    """Write the model as safetensors, whole or not at all; `extra` (text to text) goes into the header beside it."""
+def save_model(
+    model: SLSTT, path: str | Path, extra: Mapping[str, str] | None = None, readout: Readout | None = None
+) -> None:
+    """Write the model as safetensors, whole or not at all; `extra` (text to text) goes into the header beside it, and
+    the tensors of `readout` beside the model's.
+    """
     header = {**(extra or {}), "arguments": json.dumps(model.arguments)}
-    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    tensors = dict(model.state_dict())
+    if readout is not None:
+        header |= readout.header
+        tensors |= {PREFIX + key: value for key, value in readout.state_dict().items()}
+    state = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     with whole_file(Path(path)) as part:
         save_file(state, part, metadata=header)
 
@@ -241,7 +250,7 @@ def load_model(path: str | Path) -> SLSTT:
     """The model that `save_model` wrote, in evaluation mode. Raises WeightsError where the file is not such a one."""
     path = Path(path)
     state, header = read_weights(path)
-    return _build(path, model_arguments(path, header), state, [])
+    return _build(path, model_arguments(path, header), without_readout(state), [])
 
 
 def _check_header(path: Path, header: Mapping[str, str], model: SLSTT) -> None:

@@ -24,7 +24,7 @@ _W = r"\.(weight|bias)"
 
 # Key as found -> key as ours; None: belongs to the naming, but SLSTT has no use for it (another task's classifier).
 PATTERNS: dict[str, tuple[tuple[str, str | None], ...]] = {
-    "slstt": ((r"encoder\.(.+)", r"encoder.\1"), (r"aggregator\.(.+)", r"aggregator.\1")),
+    "slstt": ((r"encoder\.(.+)", r"encoder.\1"), (r"aggregator\.(.+)", r"aggregator.\1"), (r"readout\..+", None)),
     "torchvision": (
         (r"class_token", "encoder.class_token"),
         (r"conv_proj" + _W, r"encoder.patch_embedding.\1"),

@@ -20,12 +20,13 @@ from slstt.prediction.recording import Recording
 from slstt.prediction.results import FoundInterval, PredictionResult
 
 NAME = "annotated.mp4"
+FOR_BROWSERS = "H.264"
 ENCODERS = (
-    ("libx264", "H.264", {"preset": "veryfast", "crf": "20"}),
-    ("libopenh264", "H.264", {}),
+    ("libx264", FOR_BROWSERS, {"preset": "veryfast", "crf": "20"}),
+    ("libopenh264", FOR_BROWSERS, {}),
     ("mpeg4", "MPEG-4 Part 2", {"qmin": "2", "qmax": "6"}),
 )
-"""(encoder, codec, options) in order of preference: browsers play H.264. How PyAV was built decides which are there."""
+"""(encoder, codec, options) in order of preference: browsers play the first two. PyAV has some of them."""
 CLOCK = Fraction(1, 60_000)
 """The video's unit of time, in seconds: fine enough for 10,000 frames per second, and the finest that MPEG-4 allows."""
 LARGEST = 1280

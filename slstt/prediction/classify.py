@@ -31,6 +31,7 @@ from slstt.flow.interpolation import FramePlan, Rife, fill
 from slstt.flow.optical_flow import consecutive_flow, onset_flow, strain
 from slstt.images import Picture
 from slstt.models.model_file import SYNTHETIC, ModelInput, load_model, read_model_input
+from slstt.models.readout import Readout, load_readout
 from slstt.models.slstt import SLSTT
 from slstt.prediction.face_motion import FaceMotion, Interval
 from slstt.preprocessing.clip import nearest_place, plan_frames
@@ -216,6 +217,16 @@ HELD_BYTES = 2 * 10**9
 
 
 @dataclass(frozen=True)
+class Reading:
+    """What the weights of slstt-pretrain tell of an interval beside its class."""
+
+    units: tuple[tuple[float, float], ...] = ()
+    """Probability of each action unit on the person's left and right."""
+    none: float | None = None
+    """Probability that the motion is no expression; None where they do not tell."""
+
+
+@dataclass(frozen=True)
 class IntervalClassifier:
     """Networks of one input and one set of classes."""
 
@@ -247,8 +258,26 @@ class IntervalClassifier:
             return {}
         return {path: _load_models(path) for path in self.paths}
 
+    @cached_property
+    def _readouts(self) -> tuple[Readout, ...]:
+        """One for each model; none where a model lacks it, as those of slstt-train do."""
+        found = [load_readout(path) for path in self.paths]
+        alike = len({one.numbers for one in found if one is not None}) == 1
+        return tuple(one for one in found if one is not None) if alike and None not in found else ()
+
+    @property
+    def units(self) -> tuple[int, ...]:
+        """The action units that the networks tell beside the class; () where they tell none."""
+        return self._readouts[0].numbers if self._readouts else ()
+
+    @property
+    def tells_none(self) -> bool:
+        """Whether the networks tell an expression from other motion."""
+        return bool(self._readouts) and all(readout.none is not None for readout in self._readouts)
+
     def load(self) -> None:
         """Read the models now, so that a damaged one is found before any work. Raises WeightsError."""
+        _ = self._readouts
         if not self._held:
             for path in self.paths:
                 _load_models(path)
@@ -271,6 +300,23 @@ class IntervalClassifier:
                     raise WeightsError(f"{path}: its answer is not finite; give other weights")
                 total[row] += answer.softmax(0)
         return total / len(self.paths)
+
+    @torch.inference_mode()
+    def readings(self, flows: Sequence[Float[Tensor, "T 2 H W"]]) -> list[Reading]:
+        """What the networks tell beside the class of each interval's flow; empty readings where they tell nothing."""
+        if not self._readouts:
+            return [Reading() for _ in flows]
+        found = []
+        for flow in flows:
+            units, none = torch.zeros(len(self.units), 2, dtype=torch.float64), 0.0
+            for readout, (model, wanted) in zip(self._readouts, self.models(), strict=True):
+                device = next(model.parameters()).device
+                by_unit, no_expression = readout(model.encode(pictures(wanted, flow).to(device))[None].cpu())
+                units += by_unit[0].double().sigmoid() / len(self.paths)
+                none += 0.0 if no_expression is None else float(no_expression.double().sigmoid()) / len(self.paths)
+            by_side = tuple((right, left) for left, right in units.tolist())  # the picture's left is the person's right
+            found.append(Reading(by_side, none if self.tells_none else None))
+        return found
 
 
 @torch.inference_mode()

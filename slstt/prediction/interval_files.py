@@ -44,6 +44,7 @@ def write_elan(path: Path, recording: Recording, motion: FaceMotion, result: Pre
         eaf.add_annotation(INTERVAL_TIER, onset, max(onset + 1, ends[one.interval.offset]), text)
         eaf.add_annotation(APEX_TIER, apex, max(apex + 1, ends[one.interval.apex]), "")
     with whole_file(path) as part:
+        part.unlink()  # pympi would leave a copy of what it writes over
         eaf.to_file(str(part))
 
 

@@ -1,7 +1,8 @@
-"""`report.html` of one recording: one page that needs no other file."""
+"""`report.html` of one recording: one page that needs no other file; where there is a video, it plays beside it."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from slstt import pages
+from slstt.datasets.synthetic.action_units import NAMES
 from slstt.evaluation.saliency import SaliencyMap
 from slstt.files import write_text
 from slstt.images import Picture, data_uri, encode, flow_wheel
-from slstt.prediction import DEFAULT_WEIGHTS, LIMITS
+from slstt.prediction import DEFAULT_WEIGHTS, LIMITS, annotated_video
 from slstt.prediction.classify import IntervalFlow
 from slstt.prediction.face_motion import FaceMotion
-from slstt.prediction.results import PredictionResult, with_face
+from slstt.prediction.results import FoundInterval, PredictionResult, with_face
 
 HEIGHT = 240
 """Of the pictures of an interval, in pixels."""
@@ -27,6 +29,8 @@ POINTS = 2000
 """The curve is drawn with at most twice so many points: each span's lowest and highest."""
 LONGEST = 100
 """Intervals shown with pictures; of more, the strongest."""
+SHOWN_UNIT, MOST_UNITS = 0.2, 8
+"""Probability from which an action unit is shown on the page, and how many of an interval."""
 FULL = 0.1
 """Fall of the probability that is drawn in full yellow, or the largest fall where that is more."""
 
@@ -71,7 +75,7 @@ def write_report(
     `tiles` by place in `result.found`. Raises DataError where nothing can be written.
     """
     with pages.figure_style():
-        curve = pages.save_figure(intensity_figure(result, motion), folder / "figures", "intensity")
+        pages.save_figure(intensity_figure(result, motion), folder / "figures", "intensity")
     strongest = sorted(tiles, key=lambda index: -result.found[index].interval.strength)[:LONGEST]
     shown = [
         (index + 1, one, tiles.get(index))
@@ -89,7 +93,10 @@ def write_report(
         about=about,
         shown=shown,
         hidden=len(result.found) - len(shown),
-        curve=curve,
+        line=timeline(motion),
+        most_units=most_units,
+        unit_names=NAMES,
+        video=annotated_video.NAME if annotated_video.FOR_BROWSERS in result.note else "",
         kinds=sorted({one["kind"] for one in tiles.values()}),
         limits=LIMITS,
         default_weights=DEFAULT_WEIGHTS,
@@ -108,6 +115,90 @@ def write_index(
     return out / "index.html"
 
 
+WIDE, HIGH, TOP = 1000.0, 150.0, 24.0
+"""Of the page's timeline, in units of its drawing; above TOP stand the intervals' numbers."""
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The whole recording as a drawing of WIDE x HIGH: x is time, the curve the motion of the face."""
+
+    first: float
+    """Seconds of the left edge."""
+    last: float
+    curves: tuple[str, ...]
+    """Points of each unbroken piece of the curve."""
+    lost: tuple[tuple[float, float], ...]
+    """x and width of the stretches without a face; `unjudged` likewise."""
+    unjudged: tuple[tuple[float, float], ...]
+    ticks: tuple[tuple[float, str], ...]
+    """x and label."""
+    top: float
+    """Motion at the curve's upper edge, in thousandths of the eyes' distance."""
+    wide: float = WIDE
+    high: float = HIGH
+    above: float = TOP
+
+    def x(self, seconds: float) -> float:
+        """Where a time lies."""
+        return WIDE * (seconds - self.first) / max(self.last - self.first, 1e-9)
+
+    def span(self, onset: float, offset: float) -> tuple[float, float]:
+        """x and width of an interval, wide enough to be hit with a finger."""
+        left, right = self.x(onset), self.x(offset)
+        width = max(right - left, 6.0)
+        return min(max(0.0, (left + right - width) / 2), WIDE - width), width
+
+
+def timeline(motion: FaceMotion) -> Timeline:
+    """Curve, gaps and ticks of the page's timeline."""
+    begin, seconds = motion.begin, np.append(motion.times, motion.times[-1] + 1 / motion.rate)
+    numbers, values = _envelope(motion.intensity[begin:])
+    known = np.isfinite(values)
+    top = max(float(values[known].max()) if known.any() else 1.0, 1e-6) * 1.1
+    bare = Timeline(float(seconds[begin]), float(seconds[-1]), (), (), (), (), top)
+    points = [
+        f"{bare.x(float(seconds[begin + n])):.1f},{HIGH - (HIGH - TOP) * max(value, 0.0) / top:.1f}"
+        for n, value in zip(numbers.tolist(), np.nan_to_num(values).tolist(), strict=True)
+    ]
+    curves = [" ".join(points[first:end]) for first, end in _stretches(known)]
+    lost = _stretches(~with_face(motion)[begin:])
+    unjudged = _stretches(~motion.judged[begin:])
+
+    def place(first: int, end: int) -> tuple[float, float]:
+        left = bare.x(float(seconds[begin + first]))
+        return left, bare.x(float(seconds[begin + end])) - left
+
+    return replace(
+        bare,
+        curves=tuple(curves),
+        lost=tuple(place(*one) for one in lost),
+        unjudged=tuple(place(*one) for one in unjudged),
+        ticks=_ticks(bare),
+    )
+
+
+def _ticks(line: Timeline) -> tuple[tuple[float, str], ...]:
+    step = next(
+        (s for s in (0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600) if (line.last - line.first) / s <= 12), 3600
+    )
+    first = math.ceil(line.first / step)
+    at = [step * n for n in range(first, math.floor(line.last / step) + 1)]
+    return tuple((line.x(t), f"{t:.1f}" if step < 1 else f"{t:.0f}") for t in at)
+
+
+def _stretches(there: np.ndarray) -> list[tuple[int, int]]:
+    """(first, end) of each run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], there.astype(int), [0]])))
+    return [(int(first), int(end)) for first, end in edges.reshape(-1, 2)]
+
+
+def most_units(result: PredictionResult, one: FoundInterval) -> list[tuple[int, float, float]]:
+    """(unit, left, right) of the units worth showing, likeliest first."""
+    rows = [(unit, *sides) for unit, sides in zip(result.units, one.units, strict=False)]
+    return sorted((row for row in rows if max(row[1:]) >= SHOWN_UNIT), key=lambda row: -max(row[1:]))[:MOST_UNITS]
+
+
 def intensity_figure(result: PredictionResult, motion: FaceMotion) -> Figure:
     """Motion of the face over time, the intervals marked and numbered, the stretches without a face hatched."""
     figure = Figure(figsize=(9.5, 2.9))
@@ -119,8 +210,7 @@ def intensity_figure(result: PredictionResult, motion: FaceMotion) -> Figure:
     axes.plot(seconds[numbers + begin], values, color=pages.DARK, lw=0.9)
     top = float(np.nanmax(values)) if np.isfinite(values).any() else 1.0
     top = max(top, 1e-6) * 1.2
-    edges = np.flatnonzero(np.diff(np.concatenate([[1], face.astype(int), [1]])))
-    for gone, back in seconds[edges.reshape(-1, 2)]:
+    for gone, back in seconds[np.array(_stretches(~face), int).reshape(-1, 2)]:
         axes.axvspan(gone, back, facecolor="#eeeeee", edgecolor="#bbbbbb", hatch="///", lw=0)
     for number, one in enumerate(result.found, start=1):
         onset, apex, offset = one.seconds
@@ -130,8 +220,7 @@ def intensity_figure(result: PredictionResult, motion: FaceMotion) -> Figure:
             axes.text(apex, top * 0.99, str(number), ha="center", va="top", fontsize=8, fontweight="bold")
     axes.set(xlim=(seconds[begin], seconds[-1]), ylim=(0, top), xlabel="seconds")
     axes.set_ylabel("motion of the face,\n1/1000 of the eyes' distance")
-    unjudged = np.flatnonzero(np.diff(np.concatenate([[0], (~motion.judged[begin:]).astype(int), [0]]))) + begin
-    for first, end in seconds[unjudged.reshape(-1, 2)]:
+    for first, end in seconds[np.array(_stretches(~motion.judged[begin:]), int).reshape(-1, 2) + begin]:
         axes.plot([first, end], [0, 0], color=pages.GREY, lw=5, solid_capstyle="butt", clip_on=True)
     return figure
 

@@ -1,4 +1,4 @@
-"""What is found in one recording, and its files: intervals.csv, predictions.csv, intensity.csv, result.json."""
+"""What is found in one recording, and its files: intervals, predictions, units, intensity (csv), result.json."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slstt.datasets.synthetic.action_units import NAMES, code
 from slstt.errors import DataError
 from slstt.files import data_frame, whole_file, write_csv, write_json
 from slstt.prediction.face_motion import FaceMotion
@@ -20,8 +21,10 @@ RESULT, FACE_MOTION, ELAN = "result.json", "face_motion.npz", "intervals.eaf"
 MOTION_ARRAYS = ("times", "landmarks", "stabilization", "intensity", "faces", "judged")
 INTERVAL_COLUMNS = (
     "recording", "interval", "onset", "apex", "offset", "onset_s", "apex_s", "offset_s", "duration_ms", "strength",
-    "source",
+    "source", "p_no_expression",
 )  # fmt: skip
+UNIT_COLUMNS = ("recording", "interval", "unit", "name", "p_left", "p_right")
+"""Left and right are the person's own, as coders write them: the left is on the picture's right."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,16 @@ class FoundInterval:
     """Empty where it cannot be classified."""
     probabilities: tuple[float, ...] = ()
     """In the order of the classes; empty likewise."""
+    units: tuple[tuple[float, float], ...] = ()
+    """Probability of each action unit on the person's left and right, in the order of the result's units."""
+    none: float | None = None
+    """Probability that the motion is no expression; None where the weights do not tell."""
     remarks: tuple[str, ...] = ()
+
+    @property
+    def unlikely(self) -> bool:
+        """Whether the motion is likelier no expression than one."""
+        return self.none is not None and self.none >= 0.5
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,15 @@ class PredictionResult:
     """Names of what was written beside it."""
     note: str = ""
     """On the annotated video."""
+    units: tuple[int, ...] = ()
+    """Action units that the weights tell; () where they tell none."""
+    tells_none: bool = False
+    """Whether the weights tell an expression from other motion."""
+
+    def coded(self, one: FoundInterval) -> str:
+        """The units of `one` that are likelier there than not, as a coder writes them: `6+12`, `R14`."""
+        likely = {unit: (right >= 0.5, left >= 0.5) for unit, (left, right) in zip(self.units, one.units, strict=False)}
+        return code({unit: sides for unit, sides in likely.items() if any(sides)})
 
     @property
     def unclassified(self) -> int:
@@ -68,7 +89,8 @@ class PredictionResult:
             i, (onset, apex, offset) = one.interval, one.seconds
             place = (self.name, number, i.onset, i.apex, i.offset, onset, apex, offset, 1000 * (offset - onset))
             answer = one.probabilities or (np.nan,) * len(self.classes)
-            rows.append((*place, i.strength, i.source, one.label, *answer))
+            none = np.nan if one.none is None else one.none
+            rows.append((*place, i.strength, i.source, none, one.label, *answer))
         return data_frame((*INTERVAL_COLUMNS, *prediction_columns(self.classes)[5:]), rows)
 
 
@@ -78,7 +100,9 @@ def interval_rows(result: PredictionResult) -> list[tuple[object, ...]]:
     for number, one in enumerate(result.found, start=1):
         i, seconds = one.interval, [f"{second:.4f}" for second in one.seconds]
         length = f"{1000 * (one.seconds[2] - one.seconds[0]):.1f}"
-        rows.append((result.name, number, i.onset, i.apex, i.offset, *seconds, length, f"{i.strength:.3f}", i.source))
+        none = "" if one.none is None else f"{one.none:.4f}"
+        where = (result.name, number, i.onset, i.apex, i.offset, *seconds, length)
+        rows.append((*where, f"{i.strength:.3f}", i.source, none))
     return rows
 
 
@@ -104,11 +128,22 @@ def prediction_rows(result: PredictionResult) -> list[tuple[object, ...]]:
     ]
 
 
+def unit_rows(result: PredictionResult) -> list[tuple[object, ...]]:
+    """The rows of units.csv: one for each unit of each interval that could be classified."""
+    return [
+        (result.name, number, unit, NAMES.get(unit, ""), f"{left:.4f}", f"{right:.4f}")
+        for number, one in enumerate(result.found, start=1)
+        if one.units
+        for unit, (left, right) in zip(result.units, one.units, strict=True)
+    ]
+
+
 def write_tables(folder: Path, results: Sequence[PredictionResult], classes: Sequence[str]) -> None:
-    """Write intervals.csv and predictions.csv of one recording or of several."""
+    """Write intervals.csv, predictions.csv and units.csv of one recording or of several."""
     write_csv(folder / "intervals.csv", INTERVAL_COLUMNS, [row for one in results for row in interval_rows(one)])
     rows = [row for one in results for row in prediction_rows(one)]
     write_csv(folder / "predictions.csv", prediction_columns(classes), rows)
+    write_csv(folder / "units.csv", UNIT_COLUMNS, [row for one in results for row in unit_rows(one)])
 
 
 def with_face(motion: FaceMotion) -> np.ndarray:
@@ -143,11 +178,13 @@ def read_result(folder: Path, determinants: Mapping[str, Any]) -> PredictionResu
                 tuple(one["seconds"]),
                 one["label"],
                 tuple(one["probabilities"]),
+                tuple((left, right) for left, right in one["units"]),
+                one["none"],
                 tuple(one["remarks"]),
             )
             for one in about.pop("found")
         )
-        lists = {name: tuple(about.pop(name)) for name in ("classes", "remarks", "files")}
+        lists = {name: tuple(about.pop(name)) for name in ("classes", "remarks", "files", "units")}
         result = PredictionResult(found=found, **lists, **about)
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -189,11 +189,14 @@ class Predictor:
             tuple(found),
             (*(line.removeprefix(f"{recording.path}: ") for line in motion.remarks), *self.classifier.remarks),
             float(motion.judged[motion.begin :].mean()),
+            units=self.classifier.units,
+            tells_none=self.classifier.tells_none,
         )
         write_tables(folder, [result], result.classes)
         write_intensity(folder, motion)
         write_elan(folder / ELAN, recording, motion, result)
-        files, note = ["intervals.csv", "predictions.csv", "intensity.csv", ELAN, "report.html"], ""
+        files = ["intervals.csv", "predictions.csv", "units.csv", "intensity.csv", ELAN, "report.html"]
+        note = ""
         if self.video:
             name, note = annotated_video.write_video(recording, motion, result, folder)
             files.append(name)
@@ -243,12 +246,15 @@ class Predictor:
         if wanted.kind == "cache":  # float16, as training reads it from flow files
             flows = {index: flow.half() for index, flow in flows.items()}
         answers = self.classifier.probabilities(list(flows.values()))
+        readings = self.classifier.readings(list(flows.values()))
         model, wanted_by_first = next(iter(self.classifier.models()))
-        for (index, made), p in zip(group.items(), answers.tolist(), strict=True):
+        for (index, made), p, read in zip(group.items(), answers.tolist(), readings, strict=True):
             label = int(np.argmax(p))
             saliency: SaliencyMap = saliency_maps(model, pictures(wanted_by_first, flows[index]), label)
             interval = motion.intervals[index]
-            found[index] = FoundInterval(interval, motion.seconds(interval), classes[label], tuple(p), made.remarks)
+            found[index] = FoundInterval(
+                interval, motion.seconds(interval), classes[label], tuple(p), read.units, read.none, made.remarks
+            )
             tiles[index] = report.make_tiles(made, saliency)
 
     def _about(self) -> report.About:

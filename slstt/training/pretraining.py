@@ -1,7 +1,8 @@
 """Pretraining on flow fields of action units: no picture, no real clip, no label of any data set enters.
 
 Each step draws new fields (`datasets/synthetic/flow_fields.py`), encodes and normalises them as fine-tuning does, and
-learns which units are present on which side of the face and which emotion they make. Everything random of a step
+learns which units are present on which side of the face, which emotion they make and, where asked for, whether the
+motion is an expression at all. Everything random of a step
 follows from (seed, step), so an interrupted and continued run ends with the bits of an uninterrupted one.
 
 Shapes in this file: B fields, T frames, R = model.image_size, U units, K classes.
@@ -32,6 +33,7 @@ from slstt.evaluation.metrics import uf1_of
 from slstt.files import sha256, write_csv, write_json, write_text
 from slstt.flow.encoding import encode, normalize_each
 from slstt.models.model_file import save_model
+from slstt.models.readout import Readout
 from slstt.models.slstt import SLSTT
 from slstt.progress import Progress
 from slstt.training.checkpoint import (
@@ -47,7 +49,7 @@ from slstt.workers import Stop
 
 PRESENT = 0.1
 """Intensity (0..1) from which a unit counts as present."""
-PRETRAINING_FORMAT = 1
+PRETRAINING_FORMAT = 2
 
 Row = dict[str, int | float]
 
@@ -60,6 +62,8 @@ class Batch:
     units: Float[Tensor, "B U 2"]
     """1 where the unit is present on the picture's left, right half."""
     classes: Int[Tensor, " B"]
+    none: Float[Tensor, " B"]
+    """1 where the motion is no expression: then `classes` means nothing."""
 
 
 class Source:
@@ -99,22 +103,26 @@ class Source:
         if self.settings.normalize == "map":
             pictures = normalize_each(pictures)
         present = torch.from_numpy(drawn.units >= PRESENT).float()
-        return Batch(pictures, present, torch.from_numpy(self.class_of[drawn.emotions]))
+        classes, none = torch.from_numpy(self.class_of[drawn.emotions]), torch.from_numpy(drawn.none).float()
+        return Batch(pictures, present, classes, none)
 
 
 class Pretrained(nn.Module):
-    """An SLSTT and, beside its own classifier, one for the units."""
+    """An SLSTT and, beside its own classifier, a readout of the units."""
 
     def __init__(self, settings: PretrainConfig) -> None:
         super().__init__()
         classes = len(settings.fields.classes)
         self.slstt = SLSTT(classes=classes, **settings.model.model_dump(exclude={"pretrained"}))
-        self.units = nn.Linear(settings.model.width, len(FIELD_UNITS) * 2)
+        self.readout = Readout(settings.model.width, FIELD_UNITS, none=settings.fields.none > 0)
 
-    def forward(self, pictures: Float[Tensor, "B T 3 R R"]) -> tuple[Float[Tensor, "B U 2"], Float[Tensor, "B K"]]:
-        """Pictures (B, T, 3, R, R) -> features (B, T, D) -> logits of units (B, U, 2) and classes (B, K)."""
+    def forward(
+        self, pictures: Float[Tensor, "B T 3 R R"]
+    ) -> tuple[Float[Tensor, "B U 2"], Float[Tensor, "B K"], Float[Tensor, " B"] | None]:
+        """Pictures (B, T, 3, R, R) -> features (B, T, D) -> logits of units (B, U, 2), classes (B, K) and none (B,)."""
         features = self.slstt.encode(pictures.flatten(0, 1)).unflatten(0, pictures.shape[:2])
-        return self.units(features.mean(1)).unflatten(1, (-1, 2)), self.slstt.aggregate(features)
+        units, none = self.readout(features)
+        return units, self.slstt.aggregate(features), none
 
 
 def make(settings: PretrainConfig) -> Pretrained:
@@ -129,10 +137,10 @@ def pretrain(
     stop: Callable[[], bool] = lambda: False,
     report: Callable[[int, Row], None] = lambda step, row: None,
     say: Callable[[str], None] = lambda line: None,
-) -> tuple[SLSTT, Row, list[Row]] | None:
+) -> tuple[Pretrained, Row, list[Row]] | None:
     """Pretrain from the last checkpoint in `folder`, or from the start; None where `stop` asked for it (state saved).
 
-    Returns the model with its averaged weights, in evaluation mode, its scores on held-out fields, and the history.
+    Returns the network with its averaged weights, in evaluation mode, its scores on held-out fields, and the history.
     Raises ConfigError for wrong settings or where the loss is not finite, DataError where nothing can be written.
     """
     torch.set_num_threads(settings.run.threads)
@@ -184,39 +192,57 @@ def pretrain(
             return None
     model.load_state_dict(average.values)
     model.eval()
-    return model.slstt, evaluate(model, source, settings, device), history
+    return model, evaluate(model, source, settings, device), history
 
 
 @torch.no_grad()
 def evaluate(model: Pretrained, source: Source, settings: PretrainConfig, device: torch.device) -> Row:
-    """Scores on newly drawn fields: accuracy and UF1 of the emotion, mean F1 of the units over units and sides."""
-    guesses, units, wanted, present = [], [], [], []
+    """Scores on newly drawn fields: accuracy and UF1 of the emotion, mean F1 of the units over units and sides; of the
+    fields that are no expression the share found, and of the others that taken for none.
+    """
+    guesses, units, wanted, present, nones, none = [], [], [], [], [], []
     count = settings.held_out.fields
     for start in range(0, count, 500):
         batch = source.batch(min(500, count - start), "held out", start)
-        unit_logits, logits = model(batch.pictures.to(device))
-        guesses.append(logits.argmax(1).cpu())
+        unit_logits, logits, none_logits = model(batch.pictures.to(device))
+        shown = batch.none == 0
+        guesses.append(logits.argmax(1).cpu()[shown])
         units.append(unit_logits.cpu() > 0)
-        wanted.append(batch.classes)
+        wanted.append(batch.classes[shown])
         present.append(batch.units > 0)
+        none.append(~shown)
+        nones.append(~shown if none_logits is None else none_logits.cpu() > 0)
     guess, want, size = torch.cat(guesses), torch.cat(wanted), len(settings.fields.classes)
     matrix = np.bincount((want * size + guess).numpy(), minlength=size * size).reshape(size, size)
     predicted, true = torch.cat(units), torch.cat(present)
     hits = (predicted & true).sum(0).double()
     f1 = 2 * hits / (predicted.sum(0) + true.sum(0)).clamp_min(1)
-    return {
+    scores: Row = {
         "emotion_accuracy": float((guess == want).double().mean()),
         "emotion_uf1": float(uf1_of(matrix)),
         "units_mean_f1": float(f1[true.any(0)].mean()),
     }
+    if model.readout.none is not None:
+        told, is_none = torch.cat(nones), torch.cat(none)
+        scores |= {
+            "none_found": float(told[is_none].double().mean()),
+            "expressions_taken_for_none": float(told[~is_none].double().mean()),
+        }
+    return scores
 
 
 def _loss(model: Pretrained, batch: Batch, settings: PretrainConfig, device: torch.device) -> Tensor:
-    units, logits = model(batch.pictures.to(device))
+    units, logits, none = model(batch.pictures.to(device))
     training = settings.training
     presence = F.binary_cross_entropy_with_logits(units, batch.units.to(device))
-    emotion = F.cross_entropy(logits, batch.classes.to(device), label_smoothing=training.label_smoothing)
-    return training.units * presence + training.emotion * emotion
+    shown = (batch.none == 0).to(device)
+    classes = batch.classes.to(device)
+    if none is None:
+        emotion = F.cross_entropy(logits, classes, label_smoothing=training.label_smoothing)
+        return training.units * presence + training.emotion * emotion
+    emotion = F.cross_entropy(logits[shown], classes[shown], label_smoothing=training.label_smoothing)
+    told = F.binary_cross_entropy_with_logits(none, batch.none.to(device))
+    return training.units * presence + training.emotion * emotion + training.none * told
 
 
 def _state(
@@ -284,7 +310,7 @@ def run(settings: PretrainConfig, folder: Path, stop: Stop, quiet: bool) -> None
         raise KeyboardInterrupt
     model, scores, history = found
     write_csv(folder / HISTORY, list(history[0]), [list(row.values()) for row in history])
-    save_model(model, folder / MODEL, _header(settings))
+    save_model(model.slstt, folder / MODEL, _header(settings), model.readout)
     write_json(
         folder / SCORES,
         {

@@ -150,3 +150,26 @@ def test_emotions_can_be_learned_from_the_maps():
             for fields in (train, test)]  # fmt: skip
     classifier = LogisticRegression(C=0.001, max_iter=300).fit(flat[0], train.emotions)
     assert 0.6 < classifier.score(flat[1], test.emotions) < 0.99
+
+
+def test_what_is_no_expression_has_only_units_of_speech_and_leaves_the_expressions_alone():
+    with_none, without = draw(Fields(none=0.5), 400, 2), draw(Fields(), 400, 2)
+    shown = ~with_none.none
+    assert 150 < shown.sum() < 250 and not without.none.any()
+    np.testing.assert_array_equal(with_none.maps[shown], without.maps[shown])
+    np.testing.assert_array_equal(with_none.units[shown], without.units[shown])
+    units = with_none.units[with_none.none].max(axis=2) > 0.45  # weaker ones are strays
+    upper = [FIELD_UNITS.index(unit) for unit in (1, 2, 4, 5, 6, 7, 9)]
+    assert not units[:, upper].any()
+    # Speech is .35 of them and opens the mouth unless a unit is dropped: 70 +- 9 of 200.
+    opened = units[:, [FIELD_UNITS.index(25), FIELD_UNITS.index(26)]].any(axis=1)
+    assert 30 < opened.sum() < 110
+    assert np.isfinite(with_none.maps).all()
+    assert draw(Fields(none=0.5, frames=11), 20, 2).maps.shape == (20, 11, 3, 28, 28)
+
+
+def test_the_background_moves_alone():
+    still, moving = (draw(bare(crop=PUBLISHED_CROP, background=b), 8, 0).maps[:, 0, :2] for b in (0.0, 0.1))
+    inside, corner = np.s_[:, :, 10:18, 8:20], np.s_[:, :, -2:, :2]
+    np.testing.assert_array_equal(still[inside], moving[inside])
+    assert (np.abs(moving - still)[corner].max(axis=(1, 2, 3)) > 0.01).all()

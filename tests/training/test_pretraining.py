@@ -10,8 +10,10 @@ import torch
 
 from slstt.cli.pretrain import main
 from slstt.config.pretrain import PretrainConfig, problems
+from slstt.datasets.synthetic.flow_fields import FIELD_UNITS
 from slstt.errors import ConfigError
 from slstt.models.model_file import load_encoder, load_model, read_header
+from slstt.models.readout import load_readout
 from slstt.models.slstt import SLSTT
 from slstt.models.weight_files import read_weights
 from slstt.training.pretraining import Source, make, pretrain
@@ -110,6 +112,25 @@ def test_the_model_file_says_how_to_feed_it_and_loads(tmp_path: Path) -> None:
     load_encoder(fresh, tmp_path / "model.safetensors")
     x = torch.randn(2, 3, 28, 28)
     torch.testing.assert_close(fresh.eval().encode(x), whole.encode(x))
+    readout = load_readout(tmp_path / "model.safetensors")
+    assert readout is not None and readout.numbers == FIELD_UNITS and readout.none is None
+
+
+def test_expression_or_none_is_learned_beside_the_class_and_saved(tmp_path: Path) -> None:
+    quick = {"steps": 120, "warmup_steps": 10, "batch_size": 64, "learning_rate": 3e-3, "average": 0.9}
+    fields = {"none": 0.5, "background": 0.02}
+    wanted = settings(training=quick, held_out={"fields": 400}, fields=fields)
+    batch, without = Source(wanted).batch(200, "any"), Source(settings(fields={"background": 0.02})).batch(200, "any")
+    shown = batch.none == 0
+    assert torch.equal(batch.pictures[shown], without.pictures[shown])  # the expressions are the same ones
+    assert not without.none.any() and 60 < int(batch.none.sum()) < 140  # 100 +- 7; five deviations
+    found = pretrain(wanted, tmp_path)
+    assert found is not None
+    network, scores, _ = found
+    assert network.readout.none is not None
+    # By chance both are the same; of 200 fields each the difference then has a deviation of 0.05.
+    assert scores["none_found"] - scores["expressions_taken_for_none"] > 0.15
+    assert scores["emotion_uf1"] > 0.45  # chance is 0.33
 
 
 def test_pictures_are_normalised_as_for_fine_tuning_and_classes_equally_likely() -> None:
@@ -131,9 +152,9 @@ def test_every_frame_of_a_clip_is_learned_from() -> None:
         {"fields": {"frames": 11}, "encoding": "uv_magnitude", "normalize": "none", "model": {**SIZES, **lstm}}
     )
     batch = Source(wanted).batch(4, "any")
-    units, logits = make(wanted)(batch.pictures)
+    units, logits, none = make(wanted)(batch.pictures)
     assert batch.pictures.shape == (4, 11, 3, 28, 28)
-    assert units.shape == batch.units.shape == (4, 16, 2) and logits.shape == (4, 3)
+    assert units.shape == batch.units.shape == (4, 16, 2) and logits.shape == (4, 3) and none is None
 
 
 def test_it_learns(tmp_path: Path) -> None:

@@ -38,88 +38,104 @@ class Pull:
 
 
 UNITS: Mapping[int, tuple[Pull, ...]] = {
-    # inner brow raiser: the inner brow and the forehead above it go up
+    # the inner brow and the forehead above it go up
     1: (Pull((20, 21), (0.0, 0.0), (0.0, -1.0), (0.20, 0.20)), Pull((20, 21), (0.0, -0.35), (0.0, -0.5), (0.28, 0.25))),
-    # outer brow raiser
     2: (Pull((17, 18), (0.0, 0.0), (0.0, -1.0), (0.24, 0.20)), Pull((18,), (0.0, -0.35), (0.0, -0.5), (0.30, 0.25))),
-    # brow lowerer: down and towards the midline
+    # down and towards the midline
     4: (
         Pull((20, 21), (0.0, 0.0), (0.45, 0.80), (0.22, 0.18)),
         Pull((18, 19), (0.0, 0.0), (0.20, 0.45), (0.24, 0.18)),
         Pull((21, 27), (0.0, -0.08), (0.15, 0.35), (0.14, 0.18)),
     ),
-    # upper lid raiser
     5: (Pull((37, 38), (0.0, -0.02), (0.0, -1.0), (0.20, 0.10)),),
-    # cheek raiser: the cheek goes up, the outer corner of the eye is gathered
+    # the cheek goes up, the outer corner of the eye is gathered
     6: (
         Pull((40, 41), (-0.08, 0.38), (0.0, -0.9), (0.30, 0.22)),
         Pull((36,), (-0.14, 0.06), (0.45, -0.25), (0.16, 0.16)),
         Pull((40, 41), (0.0, 0.06), (0.0, -0.4), (0.22, 0.10)),
     ),
-    # lid tightener
     7: (
         Pull((40, 41), (0.0, 0.03), (0.05, -0.9), (0.20, 0.10)),
         Pull((37, 38), (0.0, -0.04), (0.0, 0.35), (0.20, 0.09)),
     ),
-    # nose wrinkler: the nose's side and wing go up, the inner brow down
+    # the nose's side and wing go up, the inner brow down
     9: (
         Pull((31,), (0.02, -0.06), (0.10, -1.0), (0.16, 0.18)),
         Pull((29,), (-0.14, 0.0), (0.05, -0.7), (0.14, 0.22)),
         Pull((21,), (0.06, 0.06), (0.20, 0.45), (0.14, 0.16)),
     ),
-    # upper lip raiser: the upper lip and the fold beside the nose go up
+    # the upper lip and the fold beside the nose go up
     10: (
         Pull((49, 50), (0.0, -0.03), (-0.10, -1.0), (0.18, 0.14)),
         Pull((31, 48), (-0.06, -0.06), (-0.10, -0.65), (0.16, 0.18)),
     ),
-    # lip corner puller: up and outwards, the cheek follows
+    # up and outwards, the cheek follows
     12: (
         Pull((48,), (0.0, 0.0), (-0.72, -0.70), (0.22, 0.20)),
         Pull((48,), (-0.22, -0.32), (-0.25, -0.55), (0.24, 0.24)),
     ),
-    # dimpler: the corner is drawn outwards and in against the teeth
+    # the corner is drawn outwards and in against the teeth
     14: (
         Pull((48,), (0.0, 0.0), (-0.95, 0.10), (0.18, 0.15)),
         Pull((48,), (-0.30, 0.0), (0.35, 0.0), (0.12, 0.16)),
     ),
-    # lip corner depressor
     15: (
         Pull((48,), (-0.02, 0.04), (-0.20, 1.0), (0.18, 0.18)),
         Pull((48,), (-0.06, 0.25), (0.0, 0.4), (0.18, 0.18)),
     ),
-    # chin raiser: the chin's skin and the lower lip go up
+    # the chin's skin and the lower lip go up
     17: (
         Pull((8,), (-0.14, -0.26), (0.0, -0.65), (0.20, 0.17)),
         Pull((57, 58), (0.0, 0.02), (0.0, -0.40), (0.18, 0.10)),
     ),
-    # lip stretcher: the corner goes far outwards, a little down
+    # the corner goes far outwards, a little down
     20: (
         Pull((48,), (0.0, 0.02), (-0.95, 0.28), (0.24, 0.18)),
         Pull((48,), (-0.25, 0.10), (-0.45, 0.20), (0.22, 0.22)),
     ),
-    # lip tightener: lips narrowed and rolled in
+    # lips narrowed and rolled in
     23: (
         Pull((48,), (0.0, 0.0), (0.85, 0.0), (0.18, 0.14)),
         Pull((50, 51), (-0.05, 0.0), (0.0, 0.35), (0.18, 0.07)),
         Pull((57, 58), (0.0, 0.0), (0.0, -0.35), (0.18, 0.07)),
     ),
-    # lips part
     25: (
         Pull((57, 58), (0.0, 0.02), (0.0, 0.70), (0.20, 0.10)),
         Pull((50, 51), (-0.03, -0.02), (0.0, -0.30), (0.18, 0.08)),
     ),
-    # jaw drop: chin and lower lip go down together
+    # chin and lower lip go down together
     26: (
         Pull((7, 8), (-0.08, -0.10), (0.0, 0.65), (0.34, 0.26)),
         Pull((57, 58), (-0.05, 0.04), (0.0, 0.35), (0.24, 0.12)),
     ),
-    # blink (flow fields only; rendered blinks close a painted lid)
+    # flow fields only (rendered blinks close a painted lid)
     45: (
         Pull((37, 38), (0.0, 0.0), (0.0, 1.0), (0.20, 0.09)),
         Pull((40, 41), (0.0, 0.02), (0.05, -0.15), (0.20, 0.08)),
     ),
 }
 """Unit -> its pulls."""
+
+NAMES: Mapping[int, str] = {
+    1: "inner brow raiser",
+    2: "outer brow raiser",
+    4: "brow lowerer",
+    5: "upper lid raiser",
+    6: "cheek raiser",
+    7: "lid tightener",
+    9: "nose wrinkler",
+    10: "upper lip raiser",
+    12: "lip corner puller",
+    14: "dimpler",
+    15: "lip corner depressor",
+    17: "chin raiser",
+    20: "lip stretcher",
+    23: "lip tightener",
+    25: "lips part",
+    26: "jaw drop",
+    45: "blink",
+}
+"""Unit -> what the Facial Action Coding System calls it."""
 
 EMOTIONS: Mapping[str, tuple[tuple[int, ...], ...]] = {
     "happiness": ((6, 12),),

@@ -2,7 +2,8 @@
 
 The same table of units as the rendered clips (`action_units.py`), made in thousands a second for pretraining. All
 samples are drawn and computed together: a pull is a Gaussian along x times a Gaussian along y, so a batch of fields is
-one product of matrices. Nothing here reads any data set; the face is `faces.canonical_landmarks`.
+one product of matrices. Where asked for, a share of them is no expression: speech, chewing, blinks, turning heads.
+Nothing here reads any data set; the face is `faces.canonical_landmarks`.
 """
 
 from collections.abc import Sequence
@@ -43,7 +44,9 @@ class FlowFields:
     units: np.ndarray
     """(N, units, 2) float32: intensity 0..1 of `FIELD_UNITS` on the picture's left and right half."""
     emotions: np.ndarray
-    """(N,) int64: position in the `emotions` that were asked for."""
+    """(N,) int64: position in the `emotions` that were asked for; of no meaning where `none`."""
+    none: np.ndarray
+    """(N,) bool: whether the motion is no expression."""
     intensity: np.ndarray
     """(N, T) float32: the profile, 1 at the apex."""
 
@@ -140,7 +143,43 @@ def draw(
     low, high = np.log(settings.peak)
     peak = np.exp(generator.uniform(low, high, (count, 1, 1))).astype(np.float32)
 
+    flow = _moved(generator, settings, resolution, units, times, intensity, peak)
+    none = np.zeros(count, bool)
+    if settings.none:  # a stream of its own: the expressions are those drawn without it
+        apart = np.random.default_rng([seed, 1])
+        none = apart.random(count) < settings.none
+        kinds = np.array(tuple(NON_EXPRESSIONS))[
+            apart.choice(len(NON_EXPRESSIONS), count, p=list(NON_EXPRESSIONS.values()))
+        ]
+        for kind in NON_EXPRESSIONS:
+            rows = np.flatnonzero(none & (kinds == kind))
+            units[rows], flow[rows] = _non_expression(apart, settings, resolution, kind, times[rows], intensity[rows])
+    if settings.background:
+        flow += _background(np.random.default_rng([seed, 2]), settings, resolution, times)
+    left, right, top, bottom = settings.crop or face_crop()
+    flow *= resolution / np.array([right - left, bottom - top], np.float32)[:, None, None]
+
+    maps = np.concatenate([flow, strain(flow)[:, :, None]], axis=2).astype(np.float32)
+    if scaled:
+        maps = min_max(maps)
+    return FlowFields(maps, units, dealt, none, intensity)
+
+
+def _moved(
+    generator: np.random.Generator,
+    settings: Fields,
+    resolution: int,
+    units: np.ndarray,
+    times: np.ndarray,
+    intensity: np.ndarray,
+    peak: np.ndarray,
+    others: np.ndarray | None = None,
+) -> np.ndarray:
+    """(N, T, 2, R, R) float32 flow in face coordinates, shrunk: units, `others` (N, 2, R, R), lids, head, noise."""
+    count = len(units)
     action, lids = _pulls(generator, settings, resolution, units)
+    if others is not None:
+        action += others
     longest = np.sqrt((action**2).sum(axis=1)).max(axis=(-2, -1))[:, None, None]
     action *= (peak / np.maximum(longest, 1e-9))[:, None]
     flow = intensity[:, :, None, None, None] * action[:, None]
@@ -152,13 +191,106 @@ def draw(
     patchy = smooth_noise(generator, count, resolution)
     level = generator.uniform(low, high, (count, 1, 1)).astype(np.float32)
     flow *= np.clip(level + patchy * (0.1 if low < 1 else 0.0), 0.2, 1.1)[:, None, None]
-    left, right, top, bottom = settings.crop or face_crop()
-    flow *= resolution / np.array([right - left, bottom - top], np.float32)[:, None, None]
+    return flow
 
-    maps = np.concatenate([flow, strain(flow)[:, :, None]], axis=2).astype(np.float32)
-    if scaled:
-        maps = min_max(maps)
-    return FlowFields(maps, units, dealt, intensity)
+
+NON_EXPRESSIONS = {
+    "speech": 0.35,
+    "chewing": 0.1,
+    "blink": 0.1,
+    "gaze": 0.1,
+    "head": 0.15,
+    "light": 0.1,
+    "elsewhere": 0.1,
+}
+"""What else moves a face, and how often each is drawn."""
+SPOKEN = ("25+26", "25", "26", "25+26+23", "25+17", "26+17", "25+26+20", "25+10", "26+15", "23+25", "25+26+10")
+"""Units of speech: the mouth opens, and what else a sound needs."""
+
+
+def _non_expression(
+    generator: np.random.Generator,
+    settings: Fields,
+    resolution: int,
+    kind: str,
+    times: np.ndarray,
+    intensity: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(units (N, units, 2), flow (N, T, 2, R, R) in face coordinates) of one of NON_EXPRESSIONS, as it looks once the
+    head's motion is taken off: what is left of a turning head is what moves against the rest of it.
+    """
+    count = len(times)
+    units = np.zeros((count, len(FIELD_UNITS), 2), np.float32)
+    low, high = np.log(settings.peak)
+    peak = np.exp(generator.uniform(low, high, (count, 1, 1))).astype(np.float32)
+    others = None
+    varied: dict[str, float] = {"blink": 0.3, "one_sided": 0.0}
+    if kind == "speech":
+        units = _intensities(
+            generator, settings.model_copy(update=varied), SPOKEN, generator.integers(len(SPOKEN), size=count)
+        )
+    elif kind == "chewing":  # the jaw goes round, the cheeks follow
+        others = _anywhere(generator, settings, resolution, count, ((-0.3, 0.3), (1.5, 1.9)), (0.3, 0.6), 2)
+        others += _anywhere(generator, settings, resolution, count, ((-0.9, 0.9), (0.9, 1.4)), (0.15, 0.3), 2)
+    elif kind == "blink":
+        varied["blink"] = 1.0
+    elif kind == "gaze":  # both eyes' balls and lids go the same way
+        across = _anywhere(generator, settings, resolution, count, ((-0.5, -0.5), (0.0, 0.0)), (0.08, 0.15), 1)
+        others = across + across[..., ::-1] * np.array([-1, 1], np.float32)[:, None, None] * generator.choice(
+            (-1, 1), (count, 1, 1, 1)
+        )
+    elif kind == "head":
+        varied["head"] = settings.head * 4
+    elif kind == "light":  # flow programs follow shades as if they were skin
+        varied["noise"] = 1.0
+    else:
+        others = _anywhere(generator, settings, resolution, count, ((-1.0, 1.0), (-0.8, 2.0)), (0.15, 0.5), 4)
+    flow = _moved(generator, settings.model_copy(update=varied), resolution, units, times, intensity, peak, others)
+    if kind == "head":
+        flow += _in_depth(generator, settings, resolution, times)
+    return units, flow
+
+
+def _anywhere(
+    generator: np.random.Generator,
+    settings: Fields,
+    resolution: int,
+    count: int,
+    box: tuple[tuple[float, float], tuple[float, float]],
+    spread: tuple[float, float],
+    pulls: int,
+) -> np.ndarray:
+    """(N, 2, R, R) float32: displacement by `pulls` Gaussian pulls at random places of `box` (x, y), any direction."""
+    x, y = _axes(settings, resolution)
+    position = np.stack([generator.uniform(*side, (count, pulls, 1)) for side in box], axis=-1)
+    width, turn = generator.uniform(*spread, (count, pulls, 1)), generator.uniform(0, 2 * np.pi, (count, pulls))
+    across = np.exp(-0.5 * ((x - position[..., 0]) / width) ** 2)
+    down = np.exp(-0.5 * ((y - position[..., 1]) / width) ** 2)
+    strength = generator.uniform(0.3, 1.0, (count, pulls))
+    parts = [np.einsum("np,npy,npx->nyx", strength * way, down, across) for way in (np.cos(turn), np.sin(turn))]
+    return np.stack(parts, axis=1).astype(np.float32)
+
+
+def _in_depth(generator: np.random.Generator, settings: Fields, resolution: int, times: np.ndarray) -> np.ndarray:
+    """(N, T, 2, R, R) float32: what a similarity cannot take off a turning head, to second order in x and y."""
+    x, y = np.meshgrid(*_axes(settings, resolution))
+    x, y = x / 1.3, (y - 0.4) / 1.3
+    basis = np.stack([x * x, x * y, y * y]).astype(np.float32)
+    amount = generator.standard_normal((len(times), 2, 3), dtype=np.float32) * (4 * settings.head)
+    field = np.einsum("nck,khw->nchw", amount, basis)
+    return ((times / settings.frames)[:, :, None, None, None] * field[:, None]).astype(np.float32)
+
+
+def _background(generator: np.random.Generator, settings: Fields, resolution: int, times: np.ndarray) -> np.ndarray:
+    """(N, T, 2, R, R) float32: what is behind the face moves against it once the head is held in place."""
+    count = len(times)
+    x, y = np.meshgrid(*_axes(settings, resolution))
+    wide = generator.uniform(0.85, 1.1, (count, 1, 1))
+    radius = np.sqrt((x / wide) ** 2 + ((y - 0.45) / (1.45 * wide)) ** 2)
+    outside = np.clip((radius - 1) / 0.12 + 0.5, 0, 1)
+    shift = generator.standard_normal((count, 2)) * settings.background * generator.uniform(0, 1, (count, 1))
+    field = outside[:, None] * shift[..., None, None]
+    return ((times / settings.frames)[:, :, None, None, None] * field[:, None]).astype(np.float32)
 
 
 def _axes(settings: Fields, resolution: int) -> tuple[np.ndarray, np.ndarray]:
