@@ -30,14 +30,15 @@ def predict(
 ) -> "PredictionResult":
     """Spot and classify the micro-expressions of one recording; nothing but the recording is needed.
 
-    >>> import slstt
-    >>> result = slstt.predict("talk.avi", quiet=True)
-    >>> for one in result.found:
-    ...     print(one.interval.onset, one.interval.apex, one.interval.offset, one.label)  # doctest: +ELLIPSIS
-    7... 8... 9... positive
-    >>> result.to_pandas()[["onset_s", "offset_s", "source", "predicted_label"]].round(1)
-       onset_s  offset_s   source predicted_label
-    0      0.8       1.0  spotted        positive
+    Examples:
+        >>> import slstt
+        >>> result = slstt.predict("talk.avi", quiet=True)
+        >>> for one in result.found:
+        ...     print(one.interval.onset, one.interval.apex, one.interval.offset, one.label)  # doctest: +ELLIPSIS
+        7... 8... 9... positive
+        >>> result.to_pandas()[["onset_s", "offset_s", "source", "predicted_label"]].round(1)
+           onset_s  offset_s   source predicted_label
+        0      0.8       1.0  spotted        positive
 
     Args:
         path: A video file, or a folder of frames, which needs `fps`.
@@ -121,12 +122,13 @@ def _given(interval: Sequence[int | None]) -> "GivenInterval":
 def read_release(dataset: str, root: str | Path, annotations: str | Path | None = None) -> "Release":
     """Read a data set as its owners publish it: its clips, and remarks on what does not fit. No picture is opened.
 
-    >>> import slstt
-    >>> release = slstt.read_release("casme2", "CASME2")
-    >>> len(release.clips), release.clips[0].subject, release.clips[0].name
-    (4, 'sub01', 'EP01_01f')
-    >>> release.to_pandas().groupby("subject").size().to_dict()
-    {'sub01': 2, 'sub02': 2}
+    Examples:
+        >>> import slstt
+        >>> release = slstt.read_release("casme2", "CASME2")
+        >>> len(release.clips), release.clips[0].subject, release.clips[0].name
+        (4, 'sub01', 'EP01_01f')
+        >>> release.to_pandas().groupby("subject").size().to_dict()
+        {'sub01': 2, 'sub02': 2}
 
     Args:
         dataset: `casme2`, `samm`, `smic`, ...: the names of docs/datasets.md, or `table`.
@@ -161,12 +163,13 @@ def preprocess(
 ) -> "PreprocessingResult":
     """Bring every clip of a data set from its frames to its flow file below `out`, as `slstt-preprocess` does.
 
-    >>> import slstt
-    >>> result = slstt.preprocess("casme2", "CASME2", "cache", quiet=True, settings=["frames.count=1"])
-    >>> len(result.clips), len(result.failures)
-    (4, 0)
-    >>> slstt.preprocess("casme2", "CASME2", "cache", quiet=True, settings=["frames.count=1"]).kept
-    4
+    Examples:
+        >>> import slstt
+        >>> result = slstt.preprocess("casme2", "CASME2", "cache", quiet=True, settings=["frames.count=1"])
+        >>> len(result.clips), len(result.failures)
+        (4, 0)
+        >>> slstt.preprocess("casme2", "CASME2", "cache", quiet=True, settings=["frames.count=1"]).kept
+        4
 
     Args:
         dataset: `casme2`, `samm`, `smic`, ...: the names of docs/datasets.md, or `table`.
@@ -209,12 +212,13 @@ def preprocess(
 def read_run(folder: str | Path) -> "EvaluatedRun | UnitRun":
     """Read a run of slstt-train, or any folder with a predictions.csv. Needs no torch.
 
-    >>> import slstt
-    >>> run = slstt.read_run("runs/mine")
-    >>> len(run.predictions), run.predictions.keys[0]
-    (18, ('smic', 's01', 's01_ne_00'))
-    >>> run.predictions.to_pandas().columns.to_list()[:5]
-    ['dataset', 'subject', 'clip', 'true_label', 'predicted_label']
+    Examples:
+        >>> import slstt
+        >>> run = slstt.read_run("runs/mine")
+        >>> len(run.predictions), run.predictions.keys[0]
+        (18, ('smic', 's01', 's01_ne_00'))
+        >>> run.predictions.to_pandas().columns.to_list()[:5]
+        ['dataset', 'subject', 'clip', 'true_label', 'predicted_label']
 
     Returns:
         The predictions with what lies beside them; several seeds' runs in one folder are one run with several `seeds`.
@@ -230,10 +234,11 @@ def read_run(folder: str | Path) -> "EvaluatedRun | UnitRun":
 def evaluate(folder: str | Path) -> dict[str, Any]:
     """The scores of a run, as `slstt-eval` writes them to metrics.json; writes nothing. Needs no torch.
 
-    >>> import slstt
-    >>> scores = slstt.evaluate("runs/mine")
-    >>> scores["n"], round(scores["full"]["uf1"], 2)
-    (18, 1.0)
+    Examples:
+        >>> import slstt
+        >>> scores = slstt.evaluate("runs/mine")
+        >>> scores["n"], round(scores["full"]["uf1"], 2)
+        (18, 1.0)
 
     Returns:
         Accuracy, UF1 and UAR with their intervals over subjects (`full`), the same of each data set (`parts`), of each
