@@ -47,7 +47,7 @@ def take(address: str, recording: Path, out: Path, chromium: str | None) -> None
         page.click("#look")
         page.frame_locator("iframe.slstt-report").locator(".facts").wait_for(timeout=300_000)
         page.evaluate("scrollTo(0, 0)")
-        page.wait_for_timeout(2000)
+        page.wait_for_timeout(4000)
         page.screenshot(path=out, full_page=True)
         browser.close()
 

@@ -57,7 +57,9 @@ def try_wheel(wheel: Path, resolution: str, python: str, tests: Sequence[str]) -
         uv = [sys.executable, "-m", "uv"]
         run([*uv, "venv", "--quiet", "--python", python, str(folder / "env")], folder, environment)
         install = [*uv, "pip", "install", "--quiet", "--python", str(folder / "env" / "bin" / "python")]
-        run([*install, "--resolution", resolution, str(wheel)], folder, environment)
+        # lowest-direct is about what is named on the command line: what pyproject.toml names, not the wheel.
+        run([*install, "--resolution", resolution, "-r", str(PROJECT / "pyproject.toml")], folder, environment)
+        run([*install, "--no-deps", str(wheel)], folder, environment)
         print(f"{resolution}: installed in {time.monotonic() - started:.0f} s")
         binaries = folder / "env" / "bin"
         said = run([str(binaries / "slstt-doctor"), "--json"], folder, environment, quiet=True)

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -124,10 +125,12 @@ class Visits:
         for token in visit.tokens:
             self.served.pop(token, None)
         shutil.rmtree(visit.folder, ignore_errors=True)
-        for upload in visit.uploads:
+        # Two pages with the same file share its upload.
+        others = {upload for other in self._visits.values() for upload in other.uploads}
+        for upload in visit.uploads - others:
             upload.unlink(missing_ok=True)
-            if upload.parent != self.root and upload.is_relative_to(self.root):
-                shutil.rmtree(upload.parent, ignore_errors=True)
+            with suppress(OSError):  # the folder holds something else
+                upload.parent.rmdir()
 
     def end_all(self) -> None:
         """End every visit."""

@@ -162,6 +162,11 @@ def test_from_a_dropped_video_to_the_downloads(page: Any, filmed: Path, tmp_path
     sandboxed = page.get_attribute("iframe.slstt-report", "sandbox")
     assert sandboxed == "allow-scripts"
 
+    report.locator("a.mark").first.click()  # the line of time: its script and its video work without other rights
+    report.locator("video").evaluate(
+        "video => new Promise(done => video.currentTime > 0.5 ? done() : video.onseeked = done)"
+    )
+
     (row,) = _downloaded(page, "intervals.csv", tmp_path)
     assert [page.inner_text(f'[data-testid="cell-0-{column}"]').strip() for column in range(3)] == [
         row["onset"],

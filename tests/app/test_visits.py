@@ -124,6 +124,16 @@ def test_a_page_that_is_closed_ends_its_work_and_leaves_nothing(visits: Visits, 
     assert not list(visits.root.glob("visit-*")) and not list((visits.root / "uploads").iterdir())
 
 
+def test_two_pages_may_hold_the_same_file(visits: Visits, filmed: Path) -> None:
+    kept = upload(visits, filmed)
+    visits.keep("one", kept)
+    visits.keep("other", kept)
+    visits.end("one")
+    assert kept.is_file()
+    visits.end_all()
+    assert not kept.parent.exists() and not list(visits.root.glob("visit-*"))
+
+
 def test_a_run_is_read_and_left_as_it_was(visits: Visits, tmp_path: Path) -> None:
     run = tmp_path / "<i>run"
     write_predictions(run / "predictions.csv", predictions(subjects=4, clips=4))
