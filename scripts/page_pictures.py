@@ -6,6 +6,7 @@ Writes preprocessing_report.jpg, evaluation_report.jpg and prediction_report.jpg
 """
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from slstt.cli import evaluate, predict, preprocess, train
 from slstt.datasets import synthetic
 from slstt.datasets.synthetic.recordings import draw_recording, write_recording
 
-WIDTH, HEIGHT = 1000, 1100
+WIDTH = 1000
 
 
 def main() -> int:
@@ -31,30 +32,29 @@ def main() -> int:
         print("page_pictures: needs chromium or google-chrome", file=sys.stderr)
         return 3
     with tempfile.TemporaryDirectory() as temporary:
-        folder = options.keep or Path(temporary)
-        for name, page in write_pages(folder).items():
-            take(chromium, page, options.out / name)
-            print(options.out / name)
+        out = options.out.resolve()
+        os.chdir(options.keep or temporary)  # the pages name paths as they were given
+        for name, (page, height) in write_pages().items():
+            take(chromium, page, height, out / name)
+            print(out / name)
     return 0
 
 
-def write_pages(folder: Path) -> dict[str, Path]:
-    """Name of the picture -> the page, after the commands have written them into `folder`."""
-    raw, cache, run = folder / "CASME2", folder / "cache", folder / "runs" / "first"
+def write_pages() -> dict[str, tuple[Path, int]]:
+    """Name of the picture -> the page and how many pixels of it are shown, after the commands have written them."""
+    raw, cache, run = Path("CASME2"), Path("cache"), Path("runs/first")
     synthetic.write(raw, layout="casme2", subjects=3, clips_per_subject=5, size=(320, 240), quiet=True)
     plant_faults(raw)
     settings = ["--config", "configs/demo_preprocess.yaml", "--workers", "1", "--quiet"]
     preprocess.main(["--dataset", "casme2", "--root", str(raw), "--out", str(cache), *settings])
     train.main(["--config", "configs/demo.yaml", "--out", str(run), "--quiet", f"data.root={cache}"])
     evaluate.main([str(run)])
-    talk = write_recording(
-        folder / "talk.avi", draw_recording(6, seed=6, size=(320, 240), grey=True, emotions=["happiness", "surprise"])
-    )
-    predict.main([str(talk), "--out", str(folder / "predicted"), "--quiet"])
+    drawn = draw_recording(6, seed=6, size=(320, 240), grey=True, emotions=["happiness", "surprise"])
+    predict.main([str(write_recording(Path("talk.avi"), drawn)), "--quiet"])
     return {
-        "preprocessing_report.jpg": cache / "report" / "index.html",
-        "evaluation_report.jpg": run / "report.html",
-        "prediction_report.jpg": folder / "predicted" / "report.html",
+        "preprocessing_report.jpg": (cache / "report" / "index.html", 1065),
+        "evaluation_report.jpg": (run / "report.html", 725),
+        "prediction_report.jpg": (Path("predicted/talk/report.html"), 975),
     }
 
 
@@ -69,12 +69,12 @@ def plant_faults(raw: Path) -> None:
         cv2.imwrite(str(path), picture * 0 + 128)
 
 
-def take(chromium: str, page: Path, out: Path) -> None:
-    """Save the upper part of a page as a picture of WIDTH x HEIGHT pixels."""
+def take(chromium: str, page: Path, height: int, out: Path) -> None:
+    """Save the upper part of a page as a picture of WIDTH x `height` pixels."""
     with tempfile.TemporaryDirectory() as folder:
         shot = Path(folder) / "page.png"
         command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
-        command += [f"--window-size={WIDTH},{HEIGHT}", f"--screenshot={shot}", page.resolve().as_uri()]
+        command += [f"--window-size={WIDTH},{height}", f"--screenshot={shot}", page.resolve().as_uri()]
         subprocess.run(command, check=True, capture_output=True)
         picture = cv2.imread(str(shot))
         assert picture is not None
