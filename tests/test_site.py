@@ -1,5 +1,6 @@
 """The site builds strictly and asks no other host for anything; links of the pages beside docs/ lead somewhere."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -18,6 +19,25 @@ def test_links_beside_the_site_lead_to_files(page: str) -> None:
     files = [target for target in targets if "://" not in target]
     assert files
     assert not [target for target in files if not (PROJECT / target).exists()]
+
+
+def test_the_reference_names_what_exists() -> None:
+    found = 0
+    for page in (PROJECT / "docs" / "reference").glob("*.md"):
+        for module, members in re.findall(
+            r"^::: ([\w.]+)\n    options:\n      members: \[(.*)\]", page.read_text(), re.M
+        ):
+            if not (source := PROJECT.joinpath(*module.split(".")).with_suffix(".py")).is_file():
+                continue  # a class, whose methods these are
+            defined = {
+                node.name
+                for node in ast.parse(source.read_text(encoding="utf-8")).body
+                if isinstance(node, ast.ClassDef | ast.FunctionDef)
+            }
+            named = {name.strip() for name in members.split(",")}
+            assert not named - defined, f"{page.name}: {module}"
+            found += len(named)
+    assert found > 100
 
 
 @pytest.mark.slow
