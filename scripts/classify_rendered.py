@@ -36,7 +36,7 @@ def main() -> None:
         apexes = {row["clip"]: int(row["apex"]) for row in csv.DictReader(stream)}
     classifier, detector, rife = find_classifier(a.weights), LandmarkDetector(), cache(Rife.load)
     config = read_settings(classifier, a.overrides)[0].preprocessing
-    true, predicted, none = [], [], 0
+    true, predicted, doubted = [], [], 0
     for clip in read_release("smic", root, None).clips:
         numbers = list(clip.frames)
 
@@ -52,13 +52,13 @@ def main() -> None:
             raise SystemExit(f"{clip.name}: {made}")
         flow = torch.from_numpy(made.flow)
         answer = int(classifier.probabilities([flow])[0].argmax())
-        none += (classifier.readings([flow])[0].none or 0.0) >= 0.5
+        doubted += (classifier.readings([flow])[0].none or 0.0) >= 0.5
         true.append(clip.emotion)
         predicted.append(classifier.wanted.classes[answer])
     accuracy = np.mean([t == p for t, p in zip(true, predicted, strict=True)])
     print(f"{len(true)} clips: accuracy {accuracy:.3f}, UF1 {uf1(true, predicted, classifier.wanted.classes):.3f}")
     if classifier.tells_none:
-        print(f"taken for no expression: {none}")
+        print(f"taken for no expression: {doubted}")
 
 
 def _frames(clip: Clip) -> IntervalFrames:

@@ -14,7 +14,8 @@ import slstt
 from slstt.config.load import find_config
 from slstt.prediction.classify import find_classifier
 
-for name, frames in {"synthetic": 1, "synthetic_displaced": 1, "synthetic_clip": 11, "default": 1}.items():
+frames_of = {"synthetic": 1, "synthetic_displaced": 1, "synthetic_clip": 11, "synthetic_recording": 1, "default": 1}
+for name, frames in frames_of.items():
     found = find_classifier(name)
     found.load()
     assert found.wanted.frames == frames

@@ -135,9 +135,10 @@ class Model(Section):
     )
     pretrained: NameOrPath | None = Field(
         default=None,
-        description="Encoder weights to start from: `synthetic`, `synthetic_displaced`, `synthetic_clip` "
-        "(come with slstt: one flow map, one flow map cut anyhow, clips of frames), `imagenet`, a torchvision name, "
-        "a file, or null for random ones. `r3d_18` and `resnet18` take R3D_18_Weights.KINETICS400_V1, "
+        description="Encoder weights to start from: `synthetic`, `synthetic_displaced`, `synthetic_clip`, "
+        "`synthetic_recording` (come with slstt: one flow map, one cut anyhow, clips of frames, one flow map of an "
+        "interval in a recording), `imagenet`, a torchvision name, a file, or null for random ones. "
+        "`r3d_18` and `resnet18` take R3D_18_Weights.KINETICS400_V1, "
         "ResNet18_Weights.IMAGENET1K_V1, or a file.",
     )
 

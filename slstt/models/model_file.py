@@ -39,6 +39,7 @@ SHIPPED = {
     "synthetic": "6b6b52ec1712299a0df3c8623f26204044316a35cf5a4ddcf654d8dd188f022f",
     "synthetic_displaced": "9933998eeac7643992df097986f673483a5b864e2522506c6056831753b30af2",
     "synthetic_clip": "e351848f4503b45478e1ad4768c4dc0b7c864a60d86be989230cf08bcbda48f3",
+    "synthetic_recording": "73555e2bcd07074ccabce65d943d64b542d6152e728440efd0790ff5cd42ddaa",
 }
 """Name and SHA-256 of what comes with the package; made by slstt-pretrain (see the model cards beside the files)."""
 HEAD_WIDTH_OF_ATTENTION = 64  # of every ViT-S, -B and -L; a released file does not say

@@ -210,7 +210,7 @@ def _whole(matrix: np.ndarray) -> np.ndarray:
     return np.vstack([matrix, [0.0, 0.0, 1.0]])
 
 
-DEFAULT = "synthetic"
+DEFAULT = "synthetic_recording"
 """The shipped weights that `default` stands for."""
 HELD_BYTES = 2 * 10**9
 """Models of up to this size together stay in memory; larger ones are read again for each recording."""

@@ -197,8 +197,9 @@ def pretrain(
 
 @torch.no_grad()
 def evaluate(model: Pretrained, source: Source, settings: PretrainConfig, device: torch.device) -> Row:
-    """Scores on newly drawn fields: accuracy and UF1 of the emotion, mean F1 of the units over units and sides; of the
-    fields that are no expression the share found, and of the others that taken for none.
+    """Scores on newly drawn fields: accuracy and UF1 of the emotion, mean F1 of the units over units and sides, and how
+    often the likelier side is right of a unit that one side shows; of the fields that are no expression the share
+    found, and of the others that taken for none.
     """
     guesses, units, wanted, present, nones, none = [], [], [], [], [], []
     count = settings.held_out.fields
@@ -207,14 +208,16 @@ def evaluate(model: Pretrained, source: Source, settings: PretrainConfig, device
         unit_logits, logits, none_logits = model(batch.pictures.to(device))
         shown = batch.none == 0
         guesses.append(logits.argmax(1).cpu()[shown])
-        units.append(unit_logits.cpu() > 0)
+        units.append(unit_logits.cpu())
         wanted.append(batch.classes[shown])
         present.append(batch.units > 0)
         none.append(~shown)
         nones.append(~shown if none_logits is None else none_logits.cpu() > 0)
     guess, want, size = torch.cat(guesses), torch.cat(wanted), len(settings.fields.classes)
     matrix = np.bincount((want * size + guess).numpy(), minlength=size * size).reshape(size, size)
-    predicted, true = torch.cat(units), torch.cat(present)
+    unit_logits, true = torch.cat(units), torch.cat(present)
+    predicted, alone = unit_logits > 0, true.sum(2) == 1
+    likelier = unit_logits[..., 0] > unit_logits[..., 1]
     hits = (predicted & true).sum(0).double()
     f1 = 2 * hits / (predicted.sum(0) + true.sum(0)).clamp_min(1)
     scores: Row = {
@@ -222,6 +225,8 @@ def evaluate(model: Pretrained, source: Source, settings: PretrainConfig, device
         "emotion_uf1": float(uf1_of(matrix)),
         "units_mean_f1": float(f1[true.any(0)].mean()),
     }
+    if alone.any():
+        scores["sides_right"] = float((likelier == true[..., 0])[alone].double().mean())
     if model.readout.none is not None:
         told, is_none = torch.cat(nones), torch.cat(none)
         scores |= {

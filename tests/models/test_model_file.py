@@ -284,6 +284,7 @@ def test_a_failed_save_leaves_the_former_file(tmp_path: Path) -> None:
         ("synthetic", "flow_maps", 1, [-1.0, 1.0, -0.9, 2.0]),
         ("synthetic_displaced", "flow_maps", 1, [-1.0, 1.0, -0.9, 2.0]),
         ("synthetic_clip", "cache", 11, None),
+        ("synthetic_recording", "flow_maps", 1, [-1.0, 1.0, -0.9, 2.0]),
     ],
 )
 def test_synthetic_weights_come_with_the_package(source: str, kind: str, frames: int, crop: list[float] | None) -> None:

@@ -10,17 +10,17 @@ import torch
 
 from slstt.cli.train import main as train
 from slstt.config.load import load_config
-from slstt.config.pretrain import PretrainConfig
+from slstt.config.pretrain import Fields, PretrainConfig
 from slstt.datasets.clips import Clip, write_index
-from slstt.datasets.synthetic.flow_fields import PUBLISHED_CROP, draw
+from slstt.datasets.synthetic.flow_fields import FIELD_UNITS, PUBLISHED_CROP, draw
 from slstt.errors import ConfigError, WeightsError
 from slstt.evaluation.predictions import read_predictions
 from slstt.evaluation.saliency import saliency_maps
 from slstt.flow.encoding import normalize_each
 from slstt.flow.flow_files import FLOW_VERSION, flow_path, read_flow, write_flow
-from slstt.models.model_file import SYNTHETIC, load_model, read_header, read_model_input, save_model
+from slstt.models.model_file import SYNTHETIC, find_weights, load_model, read_header, read_model_input, save_model
 from slstt.models.slstt import SLSTT
-from slstt.prediction.classify import find_classifier, pictures, read_settings
+from slstt.prediction.classify import Reading, find_classifier, pictures, read_settings
 from slstt.training.folds import seed_of
 from slstt.training.pretraining import Source
 
@@ -128,16 +128,38 @@ def test_settings_that_make_no_sense_are_listed_together(trained: tuple[Path, Pa
     ]
 
 
-def test_default_weights_see_what_they_were_pretrained_on() -> None:
+@pytest.mark.parametrize("name", ["synthetic", "synthetic_recording"])
+def test_shipped_weights_see_what_they_were_pretrained_on(name: str) -> None:
     """Fields drawn as in pretraining give the network the very pictures of pretraining."""
-    config = load_config(PretrainConfig, SYNTHETIC.with_suffix(".yaml"))
-    source, wanted = Source(config), read_model_input(SYNTHETIC)
+    config = load_config(PretrainConfig, find_weights(name).with_suffix(".yaml"))
+    source, wanted = Source(config), read_model_input(find_weights(name))
     assert wanted.crop == PUBLISHED_CROP
     seed = seed_of(config.run.seed, "fields", "a test")
     fields = draw(config.fields, 4, seed, resolution=28, emotions=source.emotions)  # in pixels
     for field, picture in zip(fields.maps, source.batch(4, "a test").pictures, strict=True):
         found = pictures(wanted, torch.from_numpy(field[:, :2]))
         torch.testing.assert_close(found, picture, atol=1e-4, rtol=0)
+
+
+def test_units_keep_their_side_and_what_is_no_expression_is_told() -> None:
+    """Flow of one unit on one half of the face: the picture's left half is the person's right."""
+    classifier = find_classifier("default")
+    assert classifier.units == FIELD_UNITS and classifier.tells_none
+    clean = {"crop": PUBLISHED_CROP, "stray": 0.0, "head": 0.0, "blink": 0.0, "noise": 0.02, "peak": (0.03, 0.03)}
+    for unit in (4, 12):
+        fields = draw(Fields(**clean), 40, 0, emotions=[str(unit)], resolution=84)
+        one_sided = draw(Fields(**clean, one_sided=1.0), 40, 0, emotions=[str(unit)], resolution=84)
+        place = FIELD_UNITS.index(unit)
+        for drawn in (fields, one_sided):
+            readings = classifier.readings([torch.from_numpy(maps[:, :2]) for maps in drawn.maps])
+            told = np.array([reading.units[place] for reading in readings]) >= 0.5
+            true = drawn.units[:, place, ::-1] > 0  # (person's left, right)
+            assert (told == true).mean() > 0.9
+            assert np.mean([(reading.none or 0.0) >= 0.5 for reading in readings]) < 0.2
+    spoken = draw(Fields(**clean), 40, 0, emotions=["25+26"], resolution=84)
+    readings = classifier.readings([torch.from_numpy(maps[:, :2]) for maps in spoken.maps])
+    assert np.mean([(reading.none or 0.0) >= 0.5 for reading in readings]) > 0.8
+    assert all(reading == Reading() for reading in find_classifier("synthetic").readings([torch.zeros(1, 2, 84, 84)]))
 
 
 def test_maps_do_not_depend_on_the_size_of_the_crop_or_the_strength_of_the_flow() -> None:
