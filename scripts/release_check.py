@@ -1,5 +1,6 @@
-"""Build wheel and sdist, check them, and run slstt-demo from the wheel in fresh environments outside the checkout, with
-the newest and with the lowest dependencies that pyproject.toml allows. Needs the packages build, twine and uv.
+"""Build wheel and sdist, check them, and run slstt-demo and slstt-predict from the wheel in fresh environments outside
+the checkout, with the newest and with the lowest dependencies that pyproject.toml allows. Needs the packages build,
+twine and uv.
 
     python scripts/release_check.py --dist dist
     python scripts/release_check.py --dist dist --resolutions lowest-direct --tests tests/evaluation tests/flow
@@ -49,7 +50,7 @@ def build(dist: Path) -> Path:
 
 
 def try_wheel(wheel: Path, resolution: str, python: str, tests: Sequence[str]) -> None:
-    """Install the wheel as `resolution` says and run slstt-doctor and slstt-demo there, and the tests named."""
+    """Install the wheel as `resolution` says and run slstt-doctor, -demo and -predict there, and the tests named."""
     with tempfile.TemporaryDirectory(prefix=f"slstt-{resolution}-") as name:
         folder, started = Path(name), time.monotonic()
         # Only what the system has on its PATH, so that nothing of the checkout or of another environment is found.
@@ -67,6 +68,9 @@ def try_wheel(wheel: Path, resolution: str, python: str, tests: Sequence[str]) -
         assert str(folder.resolve()) in str(Path(facts["slstt"]["folder"]).resolve()), "slstt is not that of the wheel"
         print(", ".join(f"{one['name']} {one['version']}" for one in facts["packages"]))
         run([str(binaries / "slstt-demo"), "--quiet", "--out", str(folder / "demo")], folder, environment)
+        clip = next((folder / "demo" / "raw").rglob("*.jpg")).parent  # a folder of frames
+        predict = [str(binaries / "slstt-predict"), str(clip), "--fps", "200", "--video", "--quiet"]
+        run([*predict, "--out", str(folder / "predicted")], folder, environment)
         if tests:
             run([*install, *TEST_PACKAGES], folder, environment)
             for part in ("tests", "scripts", "benchmarks", "configs", "docs", "pyproject.toml", "CONTRIBUTING.md"):

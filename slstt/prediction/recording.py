@@ -304,8 +304,10 @@ def _bits(files: tuple[Path, ...]) -> int:
 @contextmanager
 def _silent() -> Iterator[None]:
     """OpenCV's own lines about damaged files kept off stderr."""
-    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # pyright: ignore
+    # OpenCV 4 has it at the top, OpenCV 5 in a module; 0 is silence.
+    set_level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel  # pyright: ignore
+    level = set_level(0)
     try:
         yield
     finally:
-        cv2.utils.logging.setLogLevel(level)  # pyright: ignore
+        set_level(level)
