@@ -35,14 +35,14 @@ SECONDS = {30: 20.0, 100: 9.0, 200: 6.0}
 LEAST: dict[Kind, Choice] = {
     kind: Choice(min(METHODS["slstt"].thresholds), min(METHODS["slstt"].lengths_ms[kind])) for kind in KINDS
 }
-Task = tuple[int, float, int, float, bool, float, int]
-"""Rate, difficulty, seed, seconds, whether it has expressions, share of rests with speech, side of the flow."""
+Task = tuple[int, float, int, float, bool, float, int, tuple[str, ...]]
+"""Rate, difficulty, seed, seconds, has it expressions, share of rests with speech, side of the flow, methods."""
 
 
 def measured(task: Task) -> tuple[AnnotatedRecording, dict[str, Signals]]:
     """One recording, and what each method keeps of it."""
     cv2.setNumThreads(1)
-    rate, difficulty, seed, seconds, expressive, speech, rivals.FLOW_SIDE = task
+    rate, difficulty, seed, seconds, expressive, speech, rivals.FLOW_SIDE, names = task
     drawn = draw_recording(seconds, seed, rate=rate, difficulty=difficulty, grey=True, speech=speech)
     if not expressive:
         drawn = draw_recording(1.25, seed, rate=rate, difficulty=difficulty, grey=True)
@@ -53,7 +53,7 @@ def measured(task: Task) -> tuple[AnnotatedRecording, dict[str, Signals]]:
         path = write_video(Path(folder) / "video.avi", (picture for _, picture in drawn.frames()), rate)
         (recording,) = open_recordings(path, rate)
         motion, pieces = track_face_motion(recording, detector=LandmarkDetector())
-        signals = {name: method.measure(recording, motion, pieces, LEAST) for name, method in METHODS.items()}
+        signals = {name: METHODS[name].measure(recording, motion, pieces, LEAST) for name in names}
     name = "with" if expressive else "without"
     numbers = tuple(range(recording.count))
     return AnnotatedRecording("rendered", f"s{seed}", name, float(rate), recording, numbers, true), signals
@@ -83,6 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rate", type=int, nargs="+", default=[30, 100, 200])
     parser.add_argument("--difficulty", type=float, nargs="+", default=[0.0, 0.5, 1.0])
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--subjects", type=int, default=6)
     parser.add_argument("--seconds", type=float, help="default: 20, 9 and 6 at 30, 100 and 200 frames a second")
     parser.add_argument("--flow-side", type=int, default=rivals.FLOW_SIDE, help="of the square for MDMD and flow")
@@ -98,10 +99,10 @@ def main() -> None:
         for rate, difficulty in product(arguments.rate, arguments.difficulty):
             seconds = arguments.seconds or SECONDS.get(rate, 10.0)
             seeds = range(arguments.seed, arguments.seed + arguments.subjects)
-            common = (arguments.speech, arguments.flow_side)
+            common = (arguments.speech, arguments.flow_side, tuple(arguments.methods))
             tasks = [(rate, difficulty, s, seconds, e, *common) for s in seeds for e in (True, False)]
             found = pool.map(measured, tasks, chunksize=1)
-            for name in METHODS:
+            for name in arguments.methods:
                 print(f"| {rate} | {difficulty:g} | {name} | {rows(found, name)} |", flush=True)
 
 

@@ -20,6 +20,13 @@ class Spot(Section):
         "against those before and after (Moilanen et al. 2014); `mdmd`: main directional maximal difference (the MEGC "
         "2020 baseline); `neighbour_flow`: length of the flow from frame to frame.",
     )
+    strongest: float = Field(
+        default=30.0,
+        gt=0,
+        le=1e6,
+        description="With `slstt`: a larger motion within half a second, in thousandths of the interocular distance, "
+        "is no micro-expression (`spotting.strongest` of slstt-predict).",
+    )
     fps: float | None = Field(
         default=None, ge=1, le=10_000, description="Frames a second of every video; null: what the data set says."
     )

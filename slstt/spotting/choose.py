@@ -30,8 +30,8 @@ class Chosen:
 def grid_of(config: SpotConfig, kind: Kind) -> list[Choice]:
     """What is tried for a kind: the settings' grid, or the method's own where they have none."""
     method, given = METHODS[config.spot.method], _given(config, kind)
-    thresholds = given.thresholds or method.thresholds
-    return [Choice(t, length) for t, length in product(thresholds, given.lengths_ms or method.lengths_ms[kind])]
+    thresholds, lengths = given.thresholds or method.thresholds, given.lengths_ms or method.lengths_ms[kind]
+    return [Choice(threshold, length, _strongest(config, kind)) for threshold, length in product(thresholds, lengths)]
 
 
 def fixed_choices(config: SpotConfig) -> dict[Kind, Choice]:
@@ -43,7 +43,7 @@ def fixed_choices(config: SpotConfig) -> dict[Kind, Choice]:
             if len(getattr(given, name) or (0,)) > 1:
                 problems.append(f"--fixed: '{kind}.{name}' has several values; give one, e.g. {kind}.{name}=[5]")
         threshold, length = given.thresholds or (own.threshold,), given.lengths_ms or (own.length_ms,)
-        choices[kind] = Choice(threshold[0], length[0])
+        choices[kind] = Choice(threshold[0], length[0], _strongest(config, kind))
     if problems:
         raise ConfigError(*problems)
     return choices
@@ -105,6 +105,11 @@ def _counts(
     """(videos, 3): TP, FP, FN of one choice in each video."""
     found = (spot(video, signals.get(video.key), config.spot.method, kind, choice) for video in videos)
     return np.stack([counts_of(video.scored(here), kind) for video, here in zip(videos, found, strict=True)])
+
+
+def _strongest(config: SpotConfig, kind: Kind) -> float | None:
+    """What is larger is no micro-expression; other methods measure no strength that could be compared with it."""
+    return config.spot.strongest if (config.spot.method, kind) == ("slstt", "micro") else None
 
 
 def _given(config: SpotConfig, kind: Kind) -> KindGrid:

@@ -32,6 +32,8 @@ class Choice:
     threshold: float
     length_ms: float
     """Shortest interval, onset to offset; with `feature_difference` the length of all."""
+    strongest: float | None = None
+    """Largest strength with `slstt`; None: any."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,9 @@ def _kept_candidates(candidates: np.ndarray, rate: float, kind: Kind, choice: Ch
     return [
         Interval(int(onset), int(apex), int(offset), float(strength))
         for onset, apex, offset, strength, height in candidates[np.argsort(candidates[:, 0], kind="stable")]
-        if height >= choice.threshold and _fits(int(onset), int(offset), rate, kind, choice.length_ms)
+        if height >= choice.threshold
+        and (choice.strongest is None or strength <= choice.strongest)
+        and _fits(int(onset), int(offset), rate, kind, choice.length_ms)
     ]
 
 

@@ -82,3 +82,20 @@ def test_intervals_have_the_data_sets_own_numbers() -> None:
     first = signals["micro"][signals["micro"][:, 4] >= choice.threshold][0]
     assert (found[0].onset, found[0].apex, found[0].offset) == tuple(int(number) + 1000 for number in first[:3])
     assert spot(one, None, "slstt", "micro", choice) == []
+
+
+def test_what_moves_too_far_is_no_micro_expression() -> None:
+    one, signals = drawn("s0", "v0", 5)
+    signals = {
+        kind: np.column_stack([rows[:, :3], np.full((4, 1), 31.0), rows[:, 4:]]) for kind, rows in signals.items()
+    }
+    for kind, strongest, count in (("micro", 30.0, 0), ("micro", 40.0, 4), ("macro", 30.0, 4)):
+        config = SpotConfig.model_validate(
+            {
+                "spot": {"strongest": strongest},
+                "micro": {"thresholds": [1], "lengths_ms": [10]},
+                "macro": {"thresholds": [1], "lengths_ms": [500]},
+            }
+        )
+        (choice,) = grid_of(config, kind)
+        assert len(spot(one, signals, "slstt", kind, choice)) == count
