@@ -1,5 +1,6 @@
 """One face tracked through a recording: dlib's 68 points on every frame, its costly detector only now and then."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -20,6 +21,12 @@ LARGEST_STEP = 0.25
 """Widths of its box that a face may move or grow from one frame to the next; more is a wrong fit."""
 SAME = 0.6
 """Widths of its box within which a face found again is the tracked one."""
+CLEAR = 0.5
+"""Share of the detector's usual score below which a face is not clearly seen: a hand before it costs about half."""
+FEWEST_SCORES = 4
+"""Detections that tell what is usual."""
+SURE = 1.0
+"""Usual score from which the detector is sure of a face (`FaceBox`); where it never is, a low one says nothing."""
 
 Box = tuple[int, int, int, int]
 
@@ -29,13 +36,16 @@ class TrackedFace:
     """The tracked face on one frame.
 
     `landmarks` (68, 2) float32 or None where it is lost. `faces`: how many the detector last found. `confirmed`:
-    the detector found the tracked face on this very frame. `changed`: another face is tracked from here on.
+    the detector found the tracked face on this very frame, with `score` on a picture reduced by `scale`; scores at
+    different scales cannot be compared. `changed`: another face is tracked from here on.
     """
 
     landmarks: np.ndarray | None
     faces: int
     confirmed: bool = False
     changed: bool = False
+    score: float = float("nan")
+    scale: float = 1.0
 
 
 class FaceTracker:
@@ -98,7 +108,7 @@ class FaceTracker:
         box = np.reshape(face.box, (2, 2))
         self.box_shift, self.box_sides = (box.mean(axis=0) - centre) / size, (box[1] - box[0]) / size
         self.landmarks, self.last = points, face
-        return TrackedFace(points, self.faces, confirmed=True, changed=changed)
+        return TrackedFace(points, self.faces, confirmed=True, changed=changed, score=face.score, scale=scale)
 
     def _where(self) -> Box:
         """The box of the tracked face, or where it was last found."""
@@ -122,6 +132,24 @@ class FaceTracker:
         return bool(
             inside and moved <= LARGEST_STEP * width and abs(size / size_before - 1) <= LARGEST_STEP and upright(points)
         )
+
+
+def unclear(faces: Sequence[TrackedFace | None]) -> np.ndarray:
+    """(n,) True where the detector is much less sure of the tracked face than elsewhere in the recording: a hand covers
+    it, or it is turned or blurred. From the detection before to the one after, since nobody knows from when to when.
+    The usual score is the upper quartile at the same scale. `faces`: of each frame, None where it has none.
+    """
+    found = [(number, face) for number, face in enumerate(faces) if face is not None and face.confirmed]
+    usual: dict[float, float] = {}
+    for scale in {face.scale for _, face in found}:
+        scores = [face.score for _, face in found if face.scale == scale]
+        usual[scale] = float(np.percentile(scores, 75)) if len(scores) >= FEWEST_SCORES else 0.0
+    there = np.zeros(len(faces), bool)
+    at = [-1, *(number for number, _ in found), len(faces)]
+    for place, (_, face) in enumerate(found, start=1):
+        if usual[face.scale] >= SURE and face.score < CLEAR * usual[face.scale]:
+            there[at[place - 1] + 1 : at[place + 1]] = True
+    return there
 
 
 def _placed(points: np.ndarray) -> tuple[np.ndarray, float]:

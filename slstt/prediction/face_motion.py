@@ -16,7 +16,7 @@ from slstt.config.preprocess import PredictConfig, Spotting
 from slstt.errors import ConfigError, DataError, Problems, listed
 from slstt.face.landmarks import LandmarkDetector
 from slstt.face.stabilization import FaceStabilizer, Stabilized
-from slstt.face.tracking import FaceTracker, TrackedFace
+from slstt.face.tracking import FaceTracker, TrackedFace, unclear
 from slstt.prediction.recording import Recording
 from slstt.prediction.spotting import Interval, find_intervals, judged, lagged, strength
 
@@ -111,7 +111,8 @@ def track_face_motion(
     """
     measured = _measure(recording, 0, None, settings or PredictConfig(), advance, detector)
     measured.check()
-    return measured.face_motion([]), [(begin, measured.moved(begin, end)) for begin, end in measured.pieces()]
+    pieces = measured.pieces(clear=True)
+    return measured.face_motion([]), [(begin, measured.moved(begin, end)) for begin, end in pieces]
 
 
 @dataclass(frozen=True)
@@ -267,11 +268,19 @@ class _MeasuredRecording:
                 "(tracking.smallest_face)"
             )
 
-    def pieces(self) -> list[tuple[int, int]]:
-        """(first, end) of the pieces in which motion can be compared: the face is there, its stabilization unbroken."""
-        edges = np.flatnonzero(np.diff(self.known.astype(int))) + 1
-        cuts = sorted({0, len(self.known), *self.starts, *edges.tolist()})
-        return [(begin, end) for begin, end in pairwise(cuts) if self.known[begin]]
+    @cached_property
+    def unclear(self) -> np.ndarray:
+        """(n,) True where the face is there but covered, turned or blurred, as far as the detector tells."""
+        return unclear([None if frame is None else frame.face for frame in self.frames])
+
+    def pieces(self, clear: bool = False) -> list[tuple[int, int]]:
+        """(first, end) of the pieces in which motion can be compared: the face is there, its stabilization unbroken;
+        with `clear` also seen well enough for spotting.
+        """
+        there = self.known & ~self.unclear if clear else self.known
+        edges = np.flatnonzero(np.diff(there.astype(int))) + 1
+        cuts = sorted({0, len(there), *self.starts, *edges.tolist()})
+        return [(begin, end) for begin, end in pairwise(cuts) if there[begin]]
 
     def moved(self, begin: int, end: int) -> np.ndarray:
         """(end - begin, R, 2) float16: the motion of the patches on frames of one piece."""
@@ -322,6 +331,7 @@ class _MeasuredRecording:
         can_tell = np.zeros(count, bool)
         for begin, end in self.pieces():
             intensity[begin:end] = lagged(self.moved(begin, end), max(1, round(LAG * rate)))
+        for begin, end in self.pieces(clear=True):
             can_tell[begin:end] = judged(end - begin, rate, self.settings.spotting)
         if given is not None:
             intensity, can_tell = given, np.isfinite(given)
@@ -337,6 +347,13 @@ class _MeasuredRecording:
         gaps = [f"{times[b]:.2f} to {times[e]:.2f} s" for b, e in edges.reshape(-1, 2) if b >= self.begin]
         if gaps:
             lines.append(f"{path}: no face at {listed(gaps, 5)}" + ("" if given else "; nothing is spotted there"))
+        hidden = known & self.unclear
+        if hidden.any() and not given:
+            edges = np.flatnonzero(np.diff(np.concatenate([[0], hidden.astype(int), [0]])))
+            unclear = [f"{times[b]:.2f} to {times[e]:.2f} s" for b, e in edges.reshape(-1, 2)]
+            lines.append(
+                f"{path}: the face is covered, turned or blurred at {listed(unclear, 5)}; nothing is spotted there"
+            )
         changes = [n for n, frame in enumerate(self.frames) if frame and frame.stabilized and frame.face.changed]
         broken = [n for n in self.starts if n > self.begin and known[n - 1] and n not in changes]
         if broken:

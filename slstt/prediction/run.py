@@ -90,7 +90,7 @@ def write_summary(
     write_csv(out / "failures.csv", ("recording", "reason"), rows)
 
 
-VERSION = 5
+VERSION = 6
 """Raised whenever the same input and settings begin to give another result."""
 GROUP = 16
 """Intervals classified at a time: the flow of one at 512 pixels takes 23 MB."""

@@ -22,7 +22,7 @@ from slstt.spotting.methods import METHODS, VERSION, Choice, Pieces, Signals
 from slstt.spotting.recordings import AnnotatedRecording
 
 PATCHES = "patches.npz"
-TRACK_VERSION = 1
+TRACK_VERSION = 2
 """Raised whenever the same frames begin to give other face motion."""
 
 
