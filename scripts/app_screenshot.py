@@ -40,7 +40,7 @@ def main() -> None:
 def take(address: str, recording: Path, out: Path, chromium: str | None) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1000, "height": 900})
+        page = browser.new_page(viewport={"width": 1280, "height": 1000})
         page.goto(address)
         page.set_input_files("#dropped input[type=file]", recording)
         page.wait_for_selector("#dropped >> text=/mp4/")
