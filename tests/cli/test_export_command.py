@@ -8,19 +8,20 @@ import pytest
 import torch
 
 from slstt.cli.export import main
-from slstt.models.model_file import SYNTHETIC, load_model
+from slstt.models.model_file import find_weights, load_model
 
 
 def test_the_default_weights_become_a_file_others_can_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["default", "--out", str(tmp_path), "--quiet"]) == 0
     assert "1 file(s)" in capsys.readouterr().out
-    session = onnxruntime.InferenceSession(str(tmp_path / f"{SYNTHETIC.stem}.onnx"))
-    about = json.loads((tmp_path / f"{SYNTHETIC.stem}.onnx.json").read_text())
+    weights = find_weights("synthetic_recording")
+    session = onnxruntime.InferenceSession(str(tmp_path / f"{weights.stem}.onnx"))
+    about = json.loads((tmp_path / f"{weights.stem}.onnx.json").read_text())
     size = int(about["image_size"])
     x = torch.randn(4, int(about["frames"]), 3, size, size, generator=torch.Generator().manual_seed(0))
     (found,) = session.run(None, {"pictures": x.numpy()})
     with torch.no_grad():
-        torch.testing.assert_close(torch.from_numpy(found), load_model(SYNTHETIC)(x), atol=1e-4, rtol=0)
+        torch.testing.assert_close(torch.from_numpy(found), load_model(weights)(x), atol=1e-4, rtol=0)
     assert float(about["largest_difference"]) <= 1e-4
 
 
