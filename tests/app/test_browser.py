@@ -263,6 +263,7 @@ def _edit(page: Any, row: int, column: int, text: str) -> None:
     page.locator("#intervals").scroll_into_view_if_needed()
     page.wait_for_timeout(500)
     page.dblclick(f'[data-testid="cell-{row}-{column}"]')
+    page.wait_for_timeout(500)  # until the cell can be written in
     page.keyboard.press("Control+A")
     page.keyboard.type(text)
     page.keyboard.press("Enter")
