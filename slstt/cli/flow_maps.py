@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from slstt import cli
-from slstt.cli.preprocess import add_inputs, print_source, print_summary
+from slstt.cli.preprocess import add_inputs, print_source, print_summary, read_given
 from slstt.errors import ConfigError, DataError, Problems
 
 if TYPE_CHECKING:
@@ -58,23 +58,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from slstt.preprocessing.run import preprocess, read_inputs, write_report
+    from slstt.preprocessing.run import preprocess, write_report
 
     problems = Problems()
     for problem in (*_problems(arguments), *_would_be_lost(arguments)):
         problems.add(ConfigError(problem))
     config, release, landmarks, workers = None, None, {}, 1
     with problems.collecting():
-        config, release, landmarks, workers = read_inputs(
-            arguments.dataset,
-            arguments.root,
-            arguments.out,
-            arguments.annotations,
-            arguments.landmarks,
-            arguments.config,
-            [*arguments.overrides, *FIXED],
-            arguments.workers,
-        )
+        config, release, landmarks, workers = read_given(arguments, *FIXED)
     problems.raise_if_any()
     assert config is not None and release is not None
     classes = _classes(release.clips)

@@ -1,7 +1,7 @@
 """`slstt-preprocess`: from a data set as its owners publish it to face crops, flow files and a report."""
 
 import argparse
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,9 @@ from slstt.datasets.clips import KINDS, of_kinds
 from slstt.errors import shortened
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from slstt.config.preprocess import PreprocessConfig
     from slstt.datasets.clips import Release
     from slstt.preprocessing.run import PreprocessingResult
 
@@ -69,19 +72,28 @@ def add_inputs(parser: argparse.ArgumentParser, datasets: Collection[str]) -> No
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings that win over --config")
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    from slstt.preprocessing.run import preprocess, read_inputs, write_report
+def read_given(
+    arguments: argparse.Namespace, *fixed: str
+) -> "tuple[PreprocessConfig, Release, Mapping[tuple[str, str, str], np.ndarray], int]":
+    """Settings (those `fixed` last), data set, given landmarks and number of processes: what `add_inputs` asks for."""
+    from slstt.preprocessing.run import read_inputs
 
-    config, whole, landmarks, workers = read_inputs(
+    return read_inputs(
         arguments.dataset,
         arguments.root,
         arguments.out,
         arguments.annotations,
         arguments.landmarks,
         arguments.config,
-        arguments.overrides,
+        [*arguments.overrides, *fixed],
         arguments.workers,
     )
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from slstt.preprocessing.run import preprocess, write_report
+
+    config, whole, landmarks, workers = read_given(arguments)
     release = of_kinds(whole, KINDS if arguments.kinds == "all" else (arguments.kinds,))
     if (others := len(whole.clips) - len(release.clips)) and not arguments.quiet:
         print(f"{others} expressions of another kind left out; --kinds all takes them")
